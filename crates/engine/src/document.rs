@@ -1,0 +1,113 @@
+//! A document: fields that each keep their newest write.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::VectorClock;
+use crate::delta::{Change, Delta, Stamp};
+use crate::ids::FieldName;
+
+/// What became of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is the field's value now.
+    Won,
+    /// The field keeps its newer write.
+    Lost,
+    /// It is the write that the field already has.
+    Duplicate,
+}
+
+/// A field with the write that won it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Value or tombstone.
+    pub value: Change,
+    /// The key under which it won.
+    pub stamp: Stamp,
+}
+
+/// Fields under the last-writer-wins rule, with the clock and the document stamp that clients
+/// need to converge. The same deltas in the same order give the same document on every node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Sorted, so that every node lists them alike.
+    fields: BTreeMap<FieldName, Field>,
+    clock: VectorClock,
+    stamp: u64,
+}
+
+impl Document {
+    /// The document nobody has written.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies every change of `delta` and sees its clock.
+    pub fn apply(&mut self, delta: &Delta) {
+        let stamp = delta.stamp();
+        for (field, change) in &delta.changes {
+            self.apply_change(field, change, &stamp);
+        }
+        self.clock.merge(&delta.clock);
+    }
+
+    /// Applies one change and moves the document stamp.
+    ///
+    /// Clients take a value only if the greatest entry of its clock beats what they hold, their
+    /// own edit count included. So the stamp passes that count, and after a lost write it passes
+    /// it by one, so that the winner replaces what the loser shows its user.
+    pub fn apply_change(&mut self, field: &FieldName, change: &Change, stamp: &Stamp) -> Outcome {
+        let outcome = match self.fields.get_mut(field.as_str()) {
+            None => {
+                let won = Field { value: change.clone(), stamp: stamp.clone() };
+                self.fields.insert(field.clone(), won);
+                Outcome::Won
+            }
+            Some(held) if *stamp > held.stamp => {
+                *held = Field { value: change.clone(), stamp: stamp.clone() };
+                Outcome::Won
+            }
+            Some(held) if *stamp == held.stamp => Outcome::Duplicate,
+            Some(_) => Outcome::Lost,
+        };
+        self.stamp = match outcome {
+            Outcome::Won => (self.stamp + 1).max(stamp.counter),
+            Outcome::Lost | Outcome::Duplicate => self.stamp.max(stamp.counter) + 1,
+        };
+        outcome
+    }
+
+    /// The document stamp: 0 until the first write, then rising with every one.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Every edit that was applied.
+    #[must_use]
+    pub fn clock(&self) -> &VectorClock {
+        &self.clock
+    }
+
+    /// One field, tombstone included.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.get(name)
+    }
+
+    /// All fields by name, tombstones included.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&FieldName, &Field)> {
+        self.fields.iter()
+    }
+
+    /// The fields that have a value, with its JSON text.
+    pub fn live_fields(&self) -> impl Iterator<Item = (&FieldName, &crate::json::JsonText)> {
+        self.fields.iter().filter_map(|(name, field)| match &field.value {
+            Change::Set(value) => Some((name, value)),
+            Change::Delete => None,
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Every bound of the engine, with its reason. Those an operator may want to move are in
+//! [`Limits`]; the rest are constants because another value would break a format or a client.
+
+/// The rule of the protocol; the column that holds it is as wide.
+pub const DOCUMENT_ID_BYTES_MAX: usize = 256;
+
+/// Client ids stand in an indexed column and in every clock that is sent.
+pub const CLIENT_ID_BYTES_MAX: usize = 255;
+
+/// As wide as the reference schema's column.
+pub const FIELD_NAME_BYTES_MAX: usize = 500;
+
+/// Counters stay far below 2^53, above which JavaScript clients lose count for good.
+pub const COUNTER_MAX: u64 = 1 << 48;
+
+/// Deeper JSON has no use in a field and would cost every later reader its stack.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// A value this large is a file; it is sent again to every joiner.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Clients send at most 50 operations a batch.
+pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+
+/// As many fields in one multi-field delta.
+pub const DELTA_FIELDS_MAX: usize = 1_000;
+
+/// A clock names the replicas a client has ever heard of.
+pub const CLOCK_ENTRIES_MAX: usize = 10_000;
+
+/// Message ids are echoed in acknowledgements and errors.
+pub const MESSAGE_ID_BYTES_MAX: usize = 256;
+
+/// Writers named in the clock of a broadcast; the rest catch up by the `server` entry.
+pub const FEEDBACK_CLIENTS_MAX: usize = 64;
+
+/// A presence entry is a cursor and a name, sent to everyone on every change.
+pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
+
+/// Presence entries of one document.
+pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
+
+/// Client ids one connection may speak for in one document's presence.
+pub const AWARENESS_CLIENTS_PER_SESSION_MAX: usize = 8;
+
+/// What a session holds of what came before its authentication.
+pub const HELD_MESSAGES_MAX: usize = 64;
+
+/// Bytes of the same.
+pub const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// Broken frames in a row before the connection is closed: a client that cannot speak the
+/// protocol would otherwise be answered for ever.
+pub const BROKEN_FRAMES_MAX: u32 = 100;
+
+/// Bounds that an operator may move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How far ahead of the server's clock an edit's timestamp may be, in milliseconds. One
+    /// further ahead is set to the server's now, so that no wrong clock wins for ever.
+    pub clock_skew_max_ms: u64,
+    /// Documents one connection may be subscribed to at once.
+    pub subscriptions_max: usize,
+    /// Edits of one document on their way to the store at once. Past it the document's mailbox
+    /// is not read, and its writers' sockets push back.
+    pub edits_in_flight_max: usize,
+    /// State-changing messages a connection may send a minute; 0 is no limit.
+    pub messages_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clock_skew_max_ms: 300_000,
+            subscriptions_max: 1_000,
+            edits_in_flight_max: 4_096,
+            messages_per_minute: 0,
+        }
+    }
+}

@@ -1,0 +1,606 @@
+//! One document with everybody who has it open.
+//!
+//! Synchronous and without IO. Its state is always a prefix of the stored history: an edit is
+//! given to the store first, and applied, acknowledged and sent out when the store has numbered
+//! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::awareness::{Awareness, Refused};
+use crate::clock::VectorClock;
+use crate::delta::{Change, Delta, DeltaId};
+use crate::document::Document;
+use crate::ids::{ClientId, DocumentId, FieldName, Millis, SessionId};
+use crate::json::{JsonText, write_number, write_string};
+use crate::limits::{FEEDBACK_CLIENTS_MAX, Limits};
+use crate::position::{Arrival, Delivery, Epoch, Position, Seq};
+use crate::snapshot::Snapshot;
+use crate::wire::message::Presence;
+use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
+
+/// Bytes of edits of one document on their way to the store at once.
+const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
+
+/// An edit that still needs its number among its client's, if the client gave none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Recognises a repeat.
+    pub id: DeltaId,
+    /// Who made it.
+    pub client: ClientId,
+    /// Its number among its client's.
+    pub counter: Option<u64>,
+    /// When, as far as the server believes it.
+    pub timestamp: Millis,
+    /// What it changes.
+    pub changes: Vec<(FieldName, Change)>,
+}
+
+/// What a connection wants of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The whole state, and all changes from then on.
+    Subscribe {
+        /// What the answer names.
+        request_id: String,
+        /// Whether to send the fields one by one as well, for clients that read no state.
+        replay: bool,
+    },
+    /// Store these, then acknowledge them together.
+    Edit {
+        /// What the acknowledgement names.
+        message_id: String,
+        /// In order; never empty.
+        drafts: Vec<Draft>,
+    },
+    /// Everybody's presence, and all changes of it.
+    AwarenessSubscribe,
+    /// The presence of a client.
+    AwarenessUpdate {
+        /// Who.
+        client: ClientId,
+        /// Opaque; none: gone.
+        state: Option<JsonText>,
+        /// Lamport counter of the state.
+        clock: u64,
+    },
+    /// Nothing any more: it unsubscribed or is gone.
+    Leave,
+}
+
+/// Names one edit that was given to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TicketId(u64);
+
+/// Deltas that were given to the store together, with what became of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Which edit.
+    pub ticket: TicketId,
+    /// Its deltas, in order.
+    pub deltas: Vec<(Delta, Delivery)>,
+}
+
+/// What happens to a room.
+#[derive(Debug)]
+pub enum Input<H> {
+    /// A connection wants something; its handle is kept until it leaves.
+    Command {
+        /// Which connection.
+        session: SessionId,
+        /// How the shell reaches it.
+        handle: H,
+        /// What it wants.
+        command: Command,
+    },
+    /// The store has taken these edits, in the order in which they were given to it.
+    Stored {
+        /// The life of the document they went to.
+        epoch: Epoch,
+        /// The edits.
+        edits: Vec<Stored>,
+    },
+    /// The store has not taken these edits, or does not say whether it has.
+    NotStored {
+        /// The edits.
+        tickets: Vec<TicketId>,
+        /// What the clients are told.
+        code: ErrorCode,
+    },
+    /// The answer to [`Effect::Fetch`]: what comes after the room's position, without gaps.
+    Fetched(Vec<(Seq, Delta)>),
+    /// The answer to [`Effect::Reload`], or the state of a document whose history was pruned.
+    Reloaded(Snapshot),
+}
+
+/// What the shell does for a room, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send it to one connection, if it is still there.
+    Send(SessionId, ServerMessage),
+    /// Send it to everyone in [`Room::subscribers`].
+    Broadcast(ServerMessage),
+    /// Send it to everyone in [`Room::watchers`].
+    BroadcastPresence(ServerMessage),
+    /// Give these to the store and answer with [`Input::Stored`] or [`Input::NotStored`].
+    Append {
+        /// Names the edit in the answer.
+        ticket: TicketId,
+        /// In order.
+        deltas: Vec<Delta>,
+    },
+    /// Read the history after this position, however often it takes, and answer with
+    /// [`Input::Fetched`].
+    Fetch(Position),
+    /// Read the document anew, however often it takes, and answer with [`Input::Reloaded`].
+    Reload,
+}
+
+#[derive(Debug)]
+struct Member<H> {
+    handle: H,
+    follows_document: bool,
+    follows_presence: bool,
+    /// The clients that wrote over this connection.
+    writers: BTreeSet<ClientId>,
+}
+
+#[derive(Debug)]
+struct Ticket {
+    session: SessionId,
+    message_id: String,
+    deltas: usize,
+    bytes: usize,
+}
+
+/// One document with everybody who has it open. `H` is how the shell reaches a connection.
+#[derive(Debug)]
+pub struct Room<H> {
+    id: DocumentId,
+    limits: Limits,
+    position: Position,
+    document: Document,
+    members: BTreeMap<SessionId, Member<H>>,
+    awareness: Awareness,
+    tickets: BTreeMap<TicketId, Ticket>,
+    last_ticket: u64,
+    deltas_in_flight: usize,
+    bytes_in_flight: usize,
+    /// Counters given to clients that count for nothing themselves, until they are applied.
+    counters: VectorClock,
+    /// Numbered deltas that cannot be applied yet because others are missing before them.
+    arrived: BTreeMap<Seq, Delta>,
+    /// Whether an answer to [`Effect::Fetch`] or [`Effect::Reload`] is still to come.
+    reading: bool,
+}
+
+impl<H> Room<H> {
+    /// A room for a document in the state that was loaded.
+    #[must_use]
+    pub fn new(id: DocumentId, loaded: Snapshot, limits: Limits) -> Self {
+        Self {
+            id,
+            limits,
+            position: loaded.position,
+            document: loaded.document,
+            members: BTreeMap::new(),
+            awareness: Awareness::default(),
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            deltas_in_flight: 0,
+            bytes_in_flight: 0,
+            counters: VectorClock::new(),
+            arrived: BTreeMap::new(),
+            reading: false,
+        }
+    }
+
+    /// Where the room stands in the document's history.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The document there.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Whether the room takes another command now. If not, leave commands in their queue until
+    /// the store has answered.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.deltas_in_flight < self.limits.edits_in_flight_max
+            && self.bytes_in_flight < EDIT_BYTES_IN_FLIGHT_MAX
+    }
+
+    /// Whether nobody is here and nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.tickets.is_empty() && !self.reading
+    }
+
+    /// Whether edits were given to the store that it has not answered yet.
+    #[must_use]
+    pub fn awaits_store(&self) -> bool {
+        !self.tickets.is_empty()
+    }
+
+    /// The handle of one connection.
+    #[must_use]
+    pub fn handle_of(&self, session: SessionId) -> Option<&H> {
+        self.members.get(&session).map(|member| &member.handle)
+    }
+
+    /// Everyone here.
+    pub fn handles(&self) -> impl Iterator<Item = &H> {
+        self.members.values().map(|member| &member.handle)
+    }
+
+    /// Those who follow the document.
+    pub fn subscribers(&self) -> impl Iterator<Item = &H> {
+        self.members.values().filter(|member| member.follows_document).map(|member| &member.handle)
+    }
+
+    /// Those who follow its presence.
+    pub fn watchers(&self) -> impl Iterator<Item = &H> {
+        self.members.values().filter(|member| member.follows_presence).map(|member| &member.handle)
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input<H>, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Command { session, handle, command } => {
+                self.command(session, handle, command, effects);
+            }
+            Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
+            Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
+            Input::Fetched(deltas) => {
+                self.reading = false;
+                self.arrived.extend(deltas);
+                self.advance(effects);
+            }
+            Input::Reloaded(loaded) => {
+                self.reading = false;
+                self.reload(loaded, effects);
+            }
+        }
+    }
+
+    fn command(
+        &mut self,
+        session: SessionId,
+        handle: H,
+        command: Command,
+        effects: &mut Vec<Effect>,
+    ) {
+        if command == Command::Leave {
+            return self.leave(session, effects);
+        }
+        let member = self.members.entry(session).or_insert_with(|| Member {
+            handle,
+            follows_document: false,
+            follows_presence: false,
+            writers: BTreeSet::new(),
+        });
+        match command {
+            Command::Subscribe { request_id, replay } => {
+                member.follows_document = true;
+                self.answer_subscribe(session, request_id, replay, effects);
+            }
+            Command::Edit { message_id, drafts } => {
+                member.follows_document = true;
+                for draft in &drafts {
+                    if member.writers.len() < FEEDBACK_CLIENTS_MAX {
+                        member.writers.insert(draft.client.clone());
+                    }
+                }
+                self.edit(session, message_id, drafts, effects);
+            }
+            Command::AwarenessSubscribe => {
+                member.follows_presence = true;
+                effects.push(Effect::Send(session, self.everybody(None)));
+            }
+            Command::AwarenessUpdate { client, state, clock } => {
+                if !member.follows_presence {
+                    member.follows_presence = true;
+                    effects.push(Effect::Send(session, self.everybody(Some(&client))));
+                }
+                self.presence(session, client, state, clock, effects);
+            }
+            Command::Leave => {}
+        }
+    }
+
+    fn answer_subscribe(
+        &self,
+        session: SessionId,
+        request_id: String,
+        replay: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let clock = self.stamp_clock(&BTreeSet::new());
+        effects.push(Effect::Send(
+            session,
+            ServerMessage::SyncResponse {
+                request_id,
+                document: self.id.clone(),
+                state: self.state(),
+                clock: clock.clone(),
+                text: None,
+            },
+        ));
+        if replay {
+            effects.extend(self.document.live_fields().map(|(field, value)| {
+                let value = Change::Set(value.clone());
+                Effect::Send(session, self.delta(field.clone(), value, &clock))
+            }));
+        }
+    }
+
+    fn edit(
+        &mut self,
+        session: SessionId,
+        message_id: String,
+        drafts: Vec<Draft>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut known = BTreeSet::new();
+        // The store takes no id twice in one edit, and the second would change nothing.
+        let drafts = drafts.into_iter().filter(|draft| known.insert(draft.id.clone()));
+        let deltas: Vec<_> = drafts.map(|draft| self.number(draft)).collect();
+        self.last_ticket += 1;
+        let ticket = TicketId(self.last_ticket);
+        let bytes = deltas.iter().map(size_of_changes).sum();
+        self.deltas_in_flight += deltas.len();
+        self.bytes_in_flight += bytes;
+        self.tickets.insert(ticket, Ticket { session, message_id, deltas: deltas.len(), bytes });
+        effects.push(Effect::Append { ticket, deltas });
+    }
+
+    fn number(&mut self, draft: Draft) -> Delta {
+        let Draft { id, client, counter, timestamp, changes } = draft;
+        let counter = counter.unwrap_or_else(|| {
+            let seen = self.document.clock().get(client.as_str());
+            let next = seen.max(self.counters.get(client.as_str())) + 1;
+            self.counters.raise(&client, next);
+            next
+        });
+        Delta { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes }
+    }
+
+    fn redeem(&mut self, id: TicketId) -> Option<Ticket> {
+        let ticket = self.tickets.remove(&id)?;
+        self.deltas_in_flight -= ticket.deltas;
+        self.bytes_in_flight -= ticket.bytes;
+        Some(ticket)
+    }
+
+    fn stored(&mut self, epoch: Epoch, edits: Vec<Stored>, effects: &mut Vec<Effect>) {
+        let mut repeats = Vec::new();
+        let mut arrived = Vec::new();
+        for edit in edits {
+            let Some(ticket) = self.redeem(edit.ticket) else { continue };
+            effects.push(Effect::Send(
+                ticket.session,
+                ServerMessage::Ack { message_id: ticket.message_id },
+            ));
+            for (delta, delivery) in edit.deltas {
+                match delivery {
+                    Delivery::Stored(seq) => arrived.push((seq, delta)),
+                    Delivery::Repeated(_) => repeats.push((ticket.session, delta)),
+                }
+            }
+        }
+        if self.position.seq == Seq(0) {
+            // A document that nobody had written has no epoch until its first delta.
+            self.position.epoch = epoch;
+        }
+        if self.position.epoch == epoch {
+            self.arrived.extend(arrived);
+            self.advance(effects);
+        } else {
+            self.read(Effect::Reload, effects);
+        }
+        for (session, delta) in repeats {
+            self.answer_repeat(session, &delta, effects);
+        }
+    }
+
+    /// The retrying client may have missed what became of its edit, so it gets the value again.
+    fn answer_repeat(&self, session: SessionId, delta: &Delta, effects: &mut Vec<Effect>) {
+        let clock = self.stamp_clock(&BTreeSet::from([delta.client.clone()]));
+        for (name, _) in &delta.changes {
+            if let Some(field) = self.document.field(name.as_str()) {
+                let message = self.delta(name.clone(), field.value.clone(), &clock);
+                effects.push(Effect::Send(session, message));
+            }
+        }
+    }
+
+    fn not_stored(&mut self, tickets: &[TicketId], code: ErrorCode, effects: &mut Vec<Effect>) {
+        for id in tickets {
+            let Some(ticket) = self.redeem(*id) else { continue };
+            let error =
+                ErrorReply::new(code).on(&self.id).answering(Some(ticket.message_id.as_str()));
+            effects.push(Effect::Send(ticket.session, ServerMessage::Error(error)));
+        }
+        // The store may have taken them all the same.
+        if code.is_retryable() {
+            self.read(Effect::Fetch(self.position), effects);
+        }
+    }
+
+    /// Applies what is next, sends the new values out, and asks for what is missing.
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        let mut dirty = BTreeSet::new();
+        let mut writers = BTreeSet::new();
+        while let Some(entry) = self.arrived.first_entry() {
+            match self.position.arrival(self.position.epoch, *entry.key()) {
+                Arrival::Next => {
+                    let delta = entry.remove();
+                    self.position.seq = self.position.seq.next();
+                    self.document.apply(&delta);
+                    dirty.extend(delta.changes.into_iter().map(|(field, _)| field));
+                    if writers.len() < FEEDBACK_CLIENTS_MAX {
+                        writers.insert(delta.client);
+                    }
+                }
+                Arrival::Stale => drop(entry.remove()),
+                Arrival::Gap | Arrival::OtherEpoch => {
+                    self.read(Effect::Fetch(self.position), effects);
+                    break;
+                }
+            }
+        }
+        if self.tickets.is_empty() {
+            self.counters = VectorClock::new();
+        }
+        self.broadcast(dirty, &writers, effects);
+    }
+
+    fn read(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
+        if !self.reading {
+            self.reading = true;
+            effects.push(effect);
+        }
+    }
+
+    fn reload(&mut self, loaded: Snapshot, effects: &mut Vec<Effect>) {
+        let before = std::mem::replace(&mut self.document, loaded.document);
+        if self.position.epoch != loaded.position.epoch {
+            self.arrived.clear();
+        }
+        self.position = loaded.position;
+        let dirty = before
+            .fields()
+            .chain(self.document.fields())
+            .filter(|(name, _)| before.field(name.as_str()) != self.document.field(name.as_str()))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.broadcast(dirty, &BTreeSet::new(), effects);
+        self.advance(effects);
+    }
+
+    /// Sends the current value of each field, once however often it was written.
+    fn broadcast(
+        &self,
+        dirty: BTreeSet<FieldName>,
+        writers: &BTreeSet<ClientId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if dirty.is_empty() {
+            return;
+        }
+        let clock = self.stamp_clock(writers);
+        effects.extend(dirty.into_iter().map(|name| {
+            let field = self.document.field(name.as_str());
+            let value = field.map_or(Change::Delete, |field| field.value.clone());
+            Effect::Broadcast(self.delta(name, value, &clock))
+        }));
+    }
+
+    fn delta(&self, field: FieldName, value: Change, clock: &JsonText) -> ServerMessage {
+        ServerMessage::Delta { document: self.id.clone(), field, value, clock: clock.clone() }
+    }
+
+    /// The document stamp under `server` and under those who write here, so that their next own
+    /// edit counts higher than everything they have seen. Empty while nobody has written.
+    fn stamp_clock(&self, first: &BTreeSet<ClientId>) -> JsonText {
+        let stamp = self.document.stamp();
+        if stamp == 0 {
+            return JsonText::from_trusted("{}");
+        }
+        let others = self.members.values().flat_map(|member| &member.writers);
+        let named: BTreeSet<_> = first.iter().chain(others).take(FEEDBACK_CLIENTS_MAX).collect();
+        let mut out = Vec::with_capacity(32 * (1 + named.len()));
+        out.extend_from_slice(b"{\"server\":");
+        write_number(&mut out, stamp);
+        for client in named {
+            out.push(b',');
+            write_string(&mut out, client.as_str());
+            out.push(b':');
+            write_number(&mut out, stamp);
+        }
+        out.push(b'}');
+        JsonText::from_trusted(&String::from_utf8(out).unwrap_or_default())
+    }
+
+    fn state(&self) -> JsonText {
+        let mut out = Vec::with_capacity(1024);
+        out.push(b'{');
+        for (at, (name, value)) in self.document.live_fields().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_string(&mut out, name.as_str());
+            out.push(b':');
+            out.extend_from_slice(value.as_str().as_bytes());
+        }
+        out.push(b'}');
+        JsonText::from_trusted(&String::from_utf8(out).unwrap_or_default())
+    }
+
+    fn everybody(&self, but: Option<&ClientId>) -> ServerMessage {
+        let states = self
+            .awareness
+            .entries()
+            .filter(|(client, _)| Some(*client) != but)
+            .map(|(client, entry)| Presence {
+                client: client.clone(),
+                state: entry.state.clone(),
+                clock: entry.clock,
+            })
+            .collect();
+        ServerMessage::AwarenessState { document: self.id.clone(), states }
+    }
+
+    fn presence(
+        &mut self,
+        session: SessionId,
+        client: ClientId,
+        state: Option<JsonText>,
+        clock: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let taken = match &state {
+            Some(state) => {
+                self.awareness.update(session, &client, state.clone(), clock).map(|()| true)
+            }
+            None => self.awareness.remove(session, &client, clock),
+        };
+        match taken {
+            Ok(true) => effects.push(Effect::BroadcastPresence(ServerMessage::AwarenessUpdate {
+                document: self.id.clone(),
+                client,
+                state,
+                clock,
+            })),
+            Ok(false) | Err(Refused::Stale) => {}
+            Err(refused) => {
+                let error = ErrorReply::new(ErrorCode::LimitExceeded).because(refused);
+                effects.push(Effect::Send(session, ServerMessage::Error(error.on(&self.id))));
+            }
+        }
+    }
+
+    fn leave(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
+        self.members.remove(&session);
+        for (client, clock) in self.awareness.disconnect(session) {
+            effects.push(Effect::BroadcastPresence(ServerMessage::AwarenessUpdate {
+                document: self.id.clone(),
+                client,
+                state: None,
+                clock,
+            }));
+        }
+    }
+}
+
+fn size_of_changes(delta: &Delta) -> usize {
+    delta.changes.iter().map(|(name, change)| name.as_str().len() + change.as_json().len()).sum()
+}
+
+#[cfg(test)]
+mod tests;

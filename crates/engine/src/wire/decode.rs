@@ -1,0 +1,355 @@
+//! From received bytes to a message, or to the error that says what would have been right.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::delta::Change;
+use crate::ids::{ClientId, DocumentId, FieldName, InvalidName};
+use crate::json::{JsonText, nests_too_deep};
+use crate::limits::{
+    AWARENESS_STATE_BYTES_MAX, BATCH_OPERATIONS_MAX, CLOCK_ENTRIES_MAX, DELTA_FIELDS_MAX,
+    DOCUMENT_ID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_ID_BYTES_MAX, VALUE_BYTES_MAX,
+};
+
+use super::error::{ErrorCode, ErrorReply};
+use super::frame::{BinaryFrame, Framing, MessageType};
+use super::members::{Members, counter, string};
+use super::message::{ClientMessage, Edit, Incoming, Operation, OperationKind};
+
+/// The name under which the server itself writes; no client may take it.
+const SERVER_CLIENT: &str = "server";
+
+/// Reads one frame.
+///
+/// # Errors
+/// The answer for the client, naming the message if it could be told which it was.
+pub fn decode(framing: Framing, bytes: &[u8]) -> Result<Incoming, Box<ErrorReply>> {
+    let (message_type, header_timestamp, mut members) = match framing {
+        Framing::Binary => {
+            let frame = BinaryFrame::parse(bytes).map_err(invalid_message)?;
+            let members = parse_members(frame.payload)?;
+            (frame.message_type, u64::try_from(frame.timestamp).ok(), members)
+        }
+        Framing::Json => {
+            let (message_type, members) = json_message(bytes)?;
+            (message_type, None, members)
+        }
+    };
+    let id = members.label("id").map_err(invalid_message)?;
+    let id = id.filter(|id| id.len() <= MESSAGE_ID_BYTES_MAX).map(Cow::into_owned);
+    let timestamp = members.timestamp("timestamp").map_err(invalid_message)?;
+    let reader = Reader { id: id.as_deref() };
+    let message = reader.message(message_type, &mut members).map_err(|error| {
+        let name = members.string("documentId").ok().flatten();
+        let mut error = error.answering(reader.message_id(&members).ok().flatten().as_deref());
+        error.document = name.filter(|id| id.len() <= DOCUMENT_ID_BYTES_MAX).map(Cow::into_owned);
+        Box::new(error)
+    })?;
+    let timestamp = timestamp.or(header_timestamp.filter(|ms| *ms > 0));
+    Ok(Incoming { id, timestamp, message })
+}
+
+fn invalid_message(reason: String) -> Box<ErrorReply> {
+    Box::new(ErrorReply::new(ErrorCode::InvalidMessage).because(reason))
+}
+
+fn parse_members(payload: &[u8]) -> Result<Members<'_>, Box<ErrorReply>> {
+    let text = std::str::from_utf8(payload)
+        .map_err(|error| invalid_message(format!("not UTF-8: {error}")))?;
+    Members::parse(text).map_err(invalid_message)
+}
+
+/// A flat JSON message; members of a nested `payload` count as its own and win.
+fn json_message(bytes: &[u8]) -> Result<(MessageType, Members<'_>), Box<ErrorReply>> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let mut members = parse_members(bytes)?;
+    let name = members
+        .string("type")
+        .map_err(invalid_message)?
+        .ok_or_else(|| invalid_message("a JSON message needs a \"type\"".to_owned()))?;
+    let message_type = MessageType::from_name(&name).ok_or_else(|| {
+        let error = ErrorReply::new(ErrorCode::InvalidMessage)
+            .because(format!("message type {name:?} is not known"));
+        Box::new(error.answering(members.label("id").ok().flatten().as_deref()))
+    })?;
+    members.remove("type");
+    if let Some(payload) = members.object("payload").map_err(invalid_message)? {
+        members.overlay(payload);
+    }
+    Ok((message_type, members))
+}
+
+/// Reads the members of one message.
+struct Reader<'r> {
+    /// The message's id.
+    id: Option<&'r str>,
+}
+
+type Read<T> = Result<T, ErrorReply>;
+
+fn malformed(reason: String) -> ErrorReply {
+    ErrorReply::new(ErrorCode::InvalidMessage).because(reason)
+}
+
+fn refused(reason: impl std::fmt::Display) -> ErrorReply {
+    ErrorReply::new(ErrorCode::InvalidOperation).because(reason)
+}
+
+impl Reader<'_> {
+    fn message(&self, message_type: MessageType, members: &mut Members<'_>) -> Read<ClientMessage> {
+        Ok(match message_type {
+            MessageType::Auth => {
+                let token = members.string("token").map_err(malformed)?;
+                ClientMessage::Auth { token: token.map(Cow::into_owned) }
+            }
+            MessageType::Subscribe => ClientMessage::Subscribe(document(members)?),
+            MessageType::Unsubscribe => ClientMessage::Unsubscribe(document(members)?),
+            MessageType::SyncRequest => {
+                // Nothing is taken from the clock: a reader must not move a document's.
+                clock(members, None)?;
+                ClientMessage::SyncRequest(document(members)?)
+            }
+            MessageType::SyncStep1 => ClientMessage::SyncStep1(document(members)?),
+            MessageType::Delta => ClientMessage::Edit(self.delta(members)?),
+            MessageType::DeltaBatch => ClientMessage::Edit(self.delta_batch(members)?),
+            MessageType::DeltaBatchChunk => chunk(members)?,
+            MessageType::AwarenessSubscribe => {
+                ClientMessage::AwarenessSubscribe(document(members)?)
+            }
+            MessageType::AwarenessUpdate => awareness_update(members)?,
+            MessageType::Ack => ClientMessage::Ack,
+            MessageType::Ping => ClientMessage::Ping,
+            MessageType::Pong => ClientMessage::Pong,
+            MessageType::Connect => ClientMessage::Connect,
+            MessageType::Disconnect => ClientMessage::Disconnect,
+            MessageType::AuthSuccess
+            | MessageType::AuthError
+            | MessageType::SyncResponse
+            | MessageType::SyncStep2
+            | MessageType::AwarenessState
+            | MessageType::Error => {
+                return Err(malformed(format!("only the server sends {}", message_type.name())));
+            }
+        })
+    }
+
+    fn message_id(&self, members: &Members<'_>) -> Read<Option<String>> {
+        let own = members.label("messageId").map_err(malformed)?;
+        match own.as_deref().or(self.id) {
+            Some(id) if id.len() > MESSAGE_ID_BYTES_MAX => {
+                Err(malformed(format!("a message id holds at most {MESSAGE_ID_BYTES_MAX} bytes")))
+            }
+            id => Ok(id.map(str::to_owned)),
+        }
+    }
+
+    fn delta(&self, members: &Members<'_>) -> Read<Edit> {
+        let document = document(members)?;
+        let operation = operation(members, "set", &document)?.ok_or_else(|| {
+            malformed("a delta needs \"field\" and \"value\", or a \"delta\" object".to_owned())
+                .text("Invalid delta message: missing or empty delta")
+        })?;
+        let message_id = self.message_id(members)?;
+        Ok(Edit { document, message_id, operations: vec![operation] })
+    }
+
+    fn delta_batch(&self, members: &Members<'_>) -> Read<Edit> {
+        let document = document(members)?;
+        let missing = || {
+            malformed("a delta_batch needs a \"deltas\" array that is not empty".to_owned())
+                .text("Invalid delta batch: missing or empty deltas array")
+        };
+        let deltas = members.array("deltas").map_err(|_| missing())?.unwrap_or_default();
+        if deltas.is_empty() {
+            return Err(missing());
+        }
+        if deltas.len() > BATCH_OPERATIONS_MAX {
+            return Err(refused(format!(
+                "a batch holds at most {BATCH_OPERATIONS_MAX} operations, not {}",
+                deltas.len()
+            )));
+        }
+        let mut operations = Vec::with_capacity(deltas.len());
+        for (at, raw) in deltas.into_iter().enumerate() {
+            operations.push(batch_operation(raw, &document).map_err(|mut error| {
+                error.reason = error.reason.map(|reason| format!("deltas[{at}]: {reason}"));
+                error
+            })?);
+        }
+        let message_id = self.message_id(members)?;
+        Ok(Edit { document, message_id, operations })
+    }
+}
+
+fn document(members: &Members<'_>) -> Read<DocumentId> {
+    let invalid = |reason: String| ErrorReply::new(ErrorCode::InvalidDocumentId).because(reason);
+    let id = members.string("documentId").map_err(invalid)?;
+    let id = id.ok_or_else(|| invalid("\"documentId\" is missing".to_owned()))?;
+    DocumentId::new(&id).map_err(|rule| {
+        let error = invalid(rule.to_string());
+        if id.len() > DOCUMENT_ID_BYTES_MAX {
+            error.text("Document ID too long")
+        } else if id.is_empty() {
+            error
+        } else {
+            error.text("Document ID contains invalid characters")
+        }
+    })
+}
+
+fn client(members: &Members<'_>) -> Read<Option<ClientId>> {
+    let Some(id) = members.string("clientId").map_err(malformed)? else { return Ok(None) };
+    if id == SERVER_CLIENT {
+        return Err(refused("the client id \"server\" is the server's own"));
+    }
+    ClientId::new(&id).map(Some).map_err(refused)
+}
+
+/// Checks the clock and finds the counter of `own` in it.
+fn clock(members: &Members<'_>, own: Option<&ClientId>) -> Read<Option<u64>> {
+    let invalid = |reason: String| ErrorReply::new(ErrorCode::InvalidClock).because(reason);
+    let name = if members.raw("clock").is_some() { "clock" } else { "vectorClock" };
+    let Some(entries) = members.object(name).map_err(invalid)? else { return Ok(None) };
+    if entries.len() > CLOCK_ENTRIES_MAX {
+        return Err(invalid(format!("a clock holds at most {CLOCK_ENTRIES_MAX} entries")));
+    }
+    let mut found = None;
+    for (client, raw) in entries.into_iter() {
+        let count = counter(raw, &client).map_err(invalid)?;
+        if own.is_some_and(|own| own.as_str() == client) {
+            found = Some(count).filter(|count| *count > 0);
+        }
+    }
+    Ok(found)
+}
+
+fn batch_operation(raw: &RawValue, document: &DocumentId) -> Read<Operation> {
+    let members = Members::parse(raw.get()).map_err(malformed)?;
+    let name = members.string("type").map_err(malformed)?.unwrap_or(Cow::Borrowed("set"));
+    if let Some(operation) = operation(&members, &name, document)? {
+        return Ok(operation);
+    }
+    if nests_too_deep(raw.get().as_bytes()) {
+        return Err(refused(format!("JSON nests at most {JSON_DEPTH_MAX} levels")));
+    }
+    let client = client(&members)?;
+    Ok(Operation {
+        counter: clock(&members, client.as_ref())?,
+        client,
+        timestamp: members.timestamp("timestamp").map_err(malformed)?,
+        kind: OperationKind::Other { name: name.into_owned(), json: JsonText::from(raw) },
+    })
+}
+
+/// A write of fields, if that is what it is: its `type` is `set` and it names fields.
+fn operation(members: &Members<'_>, name: &str, document: &DocumentId) -> Read<Option<Operation>> {
+    if let Some(other) = members.string("documentId").map_err(malformed)?
+        && other != document.as_str()
+    {
+        return Err(refused("the operation names another document than its message"));
+    }
+    if name != "set" {
+        return Ok(None);
+    }
+    let Some(changes) = changes(members)? else { return Ok(None) };
+    let client = client(members)?;
+    Ok(Some(Operation {
+        counter: clock(members, client.as_ref())?,
+        client,
+        timestamp: members.timestamp("timestamp").map_err(malformed)?,
+        kind: OperationKind::Fields(changes),
+    }))
+}
+
+fn changes(members: &Members<'_>) -> Read<Option<Vec<(FieldName, Change)>>> {
+    if let Some(fields) = members.object("delta").map_err(malformed)? {
+        if fields.len() > DELTA_FIELDS_MAX {
+            return Err(refused(format!("a delta writes at most {DELTA_FIELDS_MAX} fields")));
+        }
+        let mut changes: Vec<(FieldName, Change)> = Vec::with_capacity(fields.len());
+        let mut places = std::collections::BTreeMap::new();
+        for (name, raw) in fields.into_iter() {
+            let change = change(Some(raw))?;
+            let field = FieldName::new(&name).map_err(refused)?;
+            match places.get(&field).and_then(|place| changes.get_mut::<usize>(*place)) {
+                Some(earlier) => earlier.1 = change,
+                None => {
+                    places.insert(field.clone(), changes.len());
+                    changes.push((field, change));
+                }
+            }
+        }
+        return Ok(Some(changes).filter(|changes| !changes.is_empty()));
+    }
+    let Some(raw) = members.raw("field") else { return Ok(None) };
+    let name = string(raw, "field").map_err(refused)?;
+    let field = FieldName::new(&name).map_err(refused)?;
+    Ok(Some(vec![(field, change(members.raw_or_null("value"))?)]))
+}
+
+/// A missing value is `null`: JavaScript leaves out what is undefined.
+fn change(raw: Option<&RawValue>) -> Result<Change, ErrorReply> {
+    let Some(raw) = raw else { return Ok(Change::Set(JsonText::null())) };
+    if raw.get().len() > VALUE_BYTES_MAX {
+        return Err(refused(InvalidValue::TooLarge));
+    }
+    if nests_too_deep(raw.get().as_bytes()) {
+        return Err(refused(InvalidValue::TooDeep));
+    }
+    Ok(Change::from_json(JsonText::from(raw)))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum InvalidValue {
+    #[error("a value holds at most {VALUE_BYTES_MAX} bytes of JSON")]
+    TooLarge,
+    #[error("a value nests at most {JSON_DEPTH_MAX} levels")]
+    TooDeep,
+}
+
+fn chunk(members: &Members<'_>) -> Read<ClientMessage> {
+    let need = |name: &str| malformed(format!("\"{name}\" is missing"));
+    let text = |name: &str| {
+        let text = members.string(name).map_err(malformed)?;
+        text.map(Cow::into_owned).ok_or_else(|| need(name))
+    };
+    let number = |name: &str| members.counter(name).map_err(malformed)?.ok_or_else(|| need(name));
+    Ok(ClientMessage::Chunk {
+        chunk_id: text("chunkId")?,
+        total: number("totalChunks")?,
+        index: number("chunkIndex")?,
+        data: text("data")?,
+    })
+}
+
+fn awareness_update(members: &Members<'_>) -> Read<ClientMessage> {
+    let document = document(members)?;
+    let client = client(members)?.ok_or_else(|| malformed("\"clientId\" is missing".to_owned()))?;
+    let clock = members
+        .counter("clock")
+        .map_err(|reason| ErrorReply::new(ErrorCode::InvalidClock).because(reason))?
+        .unwrap_or(0);
+    let state = members.raw("state");
+    if let Some(raw) = state {
+        if !raw.get().starts_with('{') {
+            return Err(refused("a presence \"state\" is an object, or null to leave"));
+        }
+        if raw.get().len() > AWARENESS_STATE_BYTES_MAX {
+            return Err(refused(format!(
+                "a presence state holds at most {AWARENESS_STATE_BYTES_MAX} bytes"
+            )));
+        }
+        if nests_too_deep(raw.get().as_bytes()) {
+            return Err(refused(InvalidValue::TooDeep));
+        }
+    }
+    let state = state.map(JsonText::from);
+    Ok(ClientMessage::AwarenessUpdate { document, client, state, clock })
+}
+
+impl From<InvalidName> for ErrorReply {
+    fn from(rule: InvalidName) -> Self {
+        refused(rule)
+    }
+}

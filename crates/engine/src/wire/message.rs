@@ -1,0 +1,208 @@
+//! The messages themselves, whatever their framing.
+
+use crate::delta::Change;
+use crate::ids::{ClientId, DocumentId, FieldName, Millis};
+use crate::json::JsonText;
+
+use super::error::ErrorReply;
+
+/// A message from a client, with what every message carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// The `id`, when it has one.
+    pub id: Option<String>,
+    /// The time of the message, unless it is missing or makes no sense.
+    pub timestamp: Option<Millis>,
+    /// What it says.
+    pub message: ClientMessage,
+}
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientMessage {
+    /// Who I am; without a token: nobody in particular.
+    Auth {
+        /// A signed token.
+        token: Option<String>,
+    },
+    /// Follow a document: its state, its fields one by one, then all changes.
+    Subscribe(DocumentId),
+    /// Stop following it, and its presence.
+    Unsubscribe(DocumentId),
+    /// Its state, and follow it.
+    SyncRequest(DocumentId),
+    /// Its missing operations, of which there are never any.
+    SyncStep1(DocumentId),
+    /// Changes to a document: a `delta` or a `delta_batch`.
+    Edit(Edit),
+    /// A part of a frame that is sent in pieces.
+    Chunk {
+        /// Which frame.
+        chunk_id: String,
+        /// Of how many parts.
+        total: u64,
+        /// Which part, from 0.
+        index: u64,
+        /// Base64 of the part.
+        data: String,
+    },
+    /// Follow a document's presence.
+    AwarenessSubscribe(DocumentId),
+    /// My presence there; without a state I am gone.
+    AwarenessUpdate {
+        /// Where.
+        document: DocumentId,
+        /// Who.
+        client: ClientId,
+        /// Opaque.
+        state: Option<JsonText>,
+        /// Lamport counter of the state.
+        clock: u64,
+    },
+    /// Received; nobody waits for it.
+    Ack,
+    /// Are you there?
+    Ping,
+    /// Here I am; nobody waits for it.
+    Pong,
+    /// Hello; nothing to do.
+    Connect,
+    /// Goodbye.
+    Disconnect,
+}
+
+/// Changes to one document, acknowledged together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Where.
+    pub document: DocumentId,
+    /// What the acknowledgement names: the payload's `messageId`, else the message's `id`.
+    pub message_id: Option<String>,
+    /// In order; never empty.
+    pub operations: Vec<Operation>,
+}
+
+/// One operation of an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Who made it, if it says so.
+    pub client: Option<ClientId>,
+    /// Its number among its client's, if its clock says so.
+    pub counter: Option<u64>,
+    /// When, if it says so and it makes sense.
+    pub timestamp: Option<Millis>,
+    /// What it does.
+    pub kind: OperationKind,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Writes or deletes fields, no field twice.
+    Fields(Vec<(FieldName, Change)>),
+    /// Anything else, by the name of its `type`, kept as it came.
+    Other {
+        /// `text-state`, `counter`, `set`, `richtext`, `text`, or what no client sends yet.
+        name: String,
+        /// The whole operation.
+        json: JsonText,
+    },
+}
+
+/// What a connection may do, as `auth_success` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// Documents it may read, `*` for all.
+    pub can_read: Vec<String>,
+    /// Documents it may write, `*` for all.
+    pub can_write: Vec<String>,
+    /// Everything.
+    pub is_admin: bool,
+}
+
+/// One client's presence in an `awareness_state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// Who.
+    pub client: ClientId,
+    /// Opaque.
+    pub state: JsonText,
+    /// Lamport counter of the state.
+    pub clock: u64,
+}
+
+/// A message to a client. Values and clocks are JSON texts, so that one is made for all readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerMessage {
+    /// Who the connection is.
+    AuthSuccess {
+        /// The user.
+        user: String,
+        /// What it may do.
+        permissions: Permissions,
+    },
+    /// The credentials were refused.
+    AuthError(String),
+    /// A document's whole state.
+    SyncResponse {
+        /// The request's id.
+        request_id: String,
+        /// Which document.
+        document: DocumentId,
+        /// Field → value, deleted ones left out.
+        state: JsonText,
+        /// The stamp, under `server` and the connected writers.
+        clock: JsonText,
+        /// The text state and its time in ms, for text documents.
+        text: Option<(String, Millis)>,
+    },
+    /// The current value of a field.
+    Delta {
+        /// Which document.
+        document: DocumentId,
+        /// Which field.
+        field: FieldName,
+        /// Its value, or that it is deleted.
+        value: Change,
+        /// The stamp, never empty.
+        clock: JsonText,
+    },
+    /// Operations that have no single value.
+    DeltaBatch {
+        /// Which document.
+        document: DocumentId,
+        /// Each as clients write it.
+        operations: Vec<JsonText>,
+        /// Whether all of them are for a text document.
+        text: bool,
+    },
+    /// An edit is stored.
+    Ack {
+        /// Which one, as the client named it.
+        message_id: String,
+    },
+    /// Here I am.
+    Pong,
+    /// Everybody's presence.
+    AwarenessState {
+        /// Where.
+        document: DocumentId,
+        /// Who is there.
+        states: Vec<Presence>,
+    },
+    /// One client's presence, or that it is gone.
+    AwarenessUpdate {
+        /// Where.
+        document: DocumentId,
+        /// Who.
+        client: ClientId,
+        /// Opaque; none: gone.
+        state: Option<JsonText>,
+        /// Lamport counter of the state.
+        clock: u64,
+    },
+    /// No operations are missing.
+    SyncStep2(DocumentId),
+    /// Something was wrong.
+    Error(ErrorReply),
+}

@@ -1,0 +1,210 @@
+//! Reads the address of a Redis server, in the form of StackExchange.Redis or as a URL. As with
+//! PostgreSQL, errors name the option and never show a value.
+
+use super::Secret;
+
+/// Where a Redis server is and how to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisEndpoint {
+    /// Host name or IP address; IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User of the access control list, if not the default user.
+    pub user: Option<String>,
+    /// Password, if the server wants one.
+    pub password: Option<Secret>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// Number of the logical database.
+    pub database: u16,
+}
+
+/// Why the address was refused. No variant carries a value of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RedisError {
+    #[error("the host is missing; expected HOST:PORT or redis://HOST:PORT")]
+    MissingHost,
+    #[error("option {position} is not NAME=VALUE; expected HOST:PORT,password=…,user=…")]
+    NotAnOption { position: usize },
+    #[error("unknown option `{0}`; accepted are password, user, ssl, defaultDatabase")]
+    UnknownOption(String),
+    #[error("`{0}` must be {1}")]
+    Value(String, &'static str),
+    #[error(
+        "expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] with special characters \
+             written as %XX"
+    )]
+    Url,
+}
+
+const DEFAULT_PORT: u16 = 6379;
+
+/// Options that tune the .NET client only.
+const WITHOUT_EFFECT: [&str; 9] = [
+    "abortconnect",
+    "allowadmin",
+    "asynctimeout",
+    "connectretry",
+    "connecttimeout",
+    "keepalive",
+    "name",
+    "resolvedns",
+    "synctimeout",
+];
+
+pub(super) fn parse(text: &str) -> Result<RedisEndpoint, RedisError> {
+    let text = text.trim();
+    match text.split_once("://") {
+        Some(("redis", rest)) => parse_url(rest, false),
+        Some(("rediss", rest)) => parse_url(rest, true),
+        _ => parse_options(text),
+    }
+}
+
+fn parse_url(rest: &str, tls: bool) -> Result<RedisEndpoint, RedisError> {
+    let (login, address) = match rest.split_once('@') {
+        Some((login, address)) => (Some(login), address),
+        None => (None, rest),
+    };
+    if address.contains(['@', '?', '#']) {
+        return Err(RedisError::Url);
+    }
+    let (address, database) = address.split_once('/').unwrap_or((address, ""));
+    let (host, port) = parse_address(address)?;
+    let mut endpoint = RedisEndpoint { host, port, user: None, password: None, tls, database: 0 };
+    if !database.is_empty() {
+        endpoint.database = parse_database("database", database)?;
+    }
+    if let Some(login) = login {
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let decode = |part| percent_decode(part).ok_or(RedisError::Url);
+        endpoint.user = Some(decode(user)?).filter(|user| !user.is_empty());
+        endpoint.password =
+            Some(decode(password)?).filter(|password| !password.is_empty()).map(Secret::new);
+    }
+    Ok(endpoint)
+}
+
+fn parse_options(text: &str) -> Result<RedisEndpoint, RedisError> {
+    let mut items = text.split(',').map(str::trim);
+    let (host, port) = parse_address(items.next().unwrap_or_default())?;
+    let mut endpoint =
+        RedisEndpoint { host, port, user: None, password: None, tls: false, database: 0 };
+    let mut follows_password = false;
+    for (index, item) in items.enumerate().filter(|(_, item)| !item.is_empty()) {
+        let not_an_option = RedisError::NotAnOption { position: index + 1 };
+        let Some((name, value)) = item.split_once('=') else { return Err(not_an_option) };
+        match name.trim().to_ascii_lowercase().as_str() {
+            "password" => endpoint.password = Some(Secret::new(value)),
+            "user" => endpoint.user = Some(value.to_owned()),
+            "ssl" => {
+                endpoint.tls = value
+                    .to_ascii_lowercase()
+                    .parse()
+                    .map_err(|_| RedisError::Value(name.to_owned(), "true or false"))?;
+            }
+            "defaultdatabase" => endpoint.database = parse_database(name, value)?,
+            known if WITHOUT_EFFECT.contains(&known) => {}
+            // Most likely the rest of a password with a comma in it.
+            _ if follows_password => return Err(not_an_option),
+            _ => return Err(RedisError::UnknownOption(name.to_owned())),
+        }
+        follows_password = name.eq_ignore_ascii_case("password");
+    }
+    Ok(endpoint)
+}
+
+fn parse_address(text: &str) -> Result<(String, u16), RedisError> {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or(RedisError::MissingHost)?)),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    if host.is_empty() || host.contains(['=', ' ', '/']) {
+        return Err(RedisError::MissingHost);
+    }
+    let wrong_port = || RedisError::Value("port".to_owned(), "a number from 1 to 65535");
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong_port)?,
+        None => DEFAULT_PORT,
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn parse_database(name: &str, text: &str) -> Result<u16, RedisError> {
+    text.parse().map_err(|_| RedisError::Value(name.to_owned(), "a database number"))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let digits = part.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str, port: u16) -> RedisEndpoint {
+        RedisEndpoint {
+            host: host.to_owned(),
+            port,
+            user: None,
+            password: None,
+            tls: false,
+            database: 0,
+        }
+    }
+
+    #[test]
+    fn an_address_may_stand_alone() {
+        assert_eq!(parse("localhost:6379"), Ok(endpoint("localhost", 6379)));
+        assert_eq!(parse("cache"), Ok(endpoint("cache", 6379)));
+        assert_eq!(parse("[::1]:7000"), Ok(endpoint("::1", 7000)));
+        assert_eq!(parse("redis://localhost"), Ok(endpoint("localhost", 6379)));
+    }
+
+    #[test]
+    fn options_and_urls_say_the_same() {
+        let expected = RedisEndpoint {
+            user: Some("u".to_owned()),
+            password: Some(Secret::new("p@s")),
+            tls: true,
+            database: 3,
+            ..endpoint("h", 7000)
+        };
+        let options = "h:7000, password=p@s,user=u,SSL=True,defaultDatabase=3,abortConnect=false";
+        assert_eq!(parse(options), Ok(expected.clone()));
+        assert_eq!(parse("rediss://u:p%40s@h:7000/3"), Ok(expected));
+    }
+
+    #[test]
+    fn errors_name_the_option_and_hide_the_value() {
+        for (text, start) in [
+            ("", "the host is missing"),
+            ("password=hush", "the host is missing"),
+            ("h:hush", "`port` must be"),
+            ("h,hush", "option 1 is not NAME=VALUE"),
+            ("h,password=a,hush=b", "option 2 is not NAME=VALUE"),
+            ("h,colour=hush", "unknown option `colour`"),
+            ("h,ssl=hush", "`ssl` must be true or false"),
+            ("redis://u:p@hush@h", "expected redis://"),
+            ("redis://u:%zzhush@h", "expected redis://"),
+            ("redis://h/hush", "`database` must be"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.starts_with(start) && !message.contains("hush"), "{message}");
+        }
+        assert!(!format!("{:?}", parse("h,password=hush")).contains("hush"));
+    }
+}

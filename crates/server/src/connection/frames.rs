@@ -1,0 +1,238 @@
+//! WebSocket frames on bytes: reading by tungstenite's state machine over memory, writing by hand,
+//! because a frame from the server is a short header before bytes that all readers share.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use synckit_engine::wire::{CloseCode, FrameKind, Framing};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error, Message, error::CapacityError};
+
+/// What a connection holds while it is idle; longer messages take more while they arrive.
+const READ_BUFFER_BYTES: usize = 2_048;
+
+/// The longest header of an unmasked frame.
+pub(crate) const HEADER_BYTES_MAX: usize = 10;
+
+const FINAL: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+
+/// Writes the header of a whole message right before its payload, which starts at
+/// [`HEADER_BYTES_MAX`] in `buffer`; where the frame starts.
+pub(crate) fn finish_frame(framing: Framing, buffer: &mut [u8]) -> usize {
+    let opcode = match framing {
+        Framing::Binary => BINARY,
+        Framing::Json => TEXT,
+    };
+    let length = buffer.len() - HEADER_BYTES_MAX;
+    let mut header = [0; HEADER_BYTES_MAX];
+    header[0] = FINAL | opcode;
+    let used = if let Ok(short @ 0..=125) = u8::try_from(length) {
+        header[1] = short;
+        2
+    } else if let Ok(medium) = u16::try_from(length) {
+        header[1] = 126;
+        header[2..4].copy_from_slice(&medium.to_be_bytes());
+        4
+    } else {
+        header[1] = 127;
+        header[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+        10
+    };
+    let start = HEADER_BYTES_MAX - used;
+    buffer[start..HEADER_BYTES_MAX].copy_from_slice(&header[..used]);
+    start
+}
+
+/// A ping without content.
+pub(crate) fn ping_frame() -> Bytes {
+    Bytes::from_static(&[FINAL | PING, 0])
+}
+
+/// A close frame with code and reason.
+pub(crate) fn close_frame(code: CloseCode, reason: &str) -> Bytes {
+    // A control frame holds 125 bytes; every reason of this server is far shorter.
+    let reason = &reason.as_bytes()[..reason.len().min(123)];
+    let mut frame = vec![FINAL | CLOSE, u8::try_from(2 + reason.len()).unwrap_or(125)];
+    frame.extend_from_slice(&code.code().to_be_bytes());
+    frame.extend_from_slice(reason);
+    frame.into()
+}
+
+/// What a client sent.
+#[derive(Debug)]
+pub(crate) enum Received<'a> {
+    /// One whole message.
+    Message(FrameKind, &'a [u8]),
+    /// The goodbye; its answer is in the output.
+    Closed,
+}
+
+/// Why a connection can't be read any further.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// A message over the limit.
+    TooBig,
+    /// Not WebSocket.
+    Protocol,
+}
+
+/// Reads the frames of one client.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    context: WebSocketContext,
+    /// Pongs and the answer to a close, to be sent.
+    output: Vec<u8>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(message_bytes_max: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        Self { context: WebSocketContext::new(Role::Server, Some(config)), output: Vec::new() }
+    }
+
+    /// Takes bytes from the socket and passes on every message that is complete.
+    pub(crate) fn read(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(Received<'_>),
+    ) -> Result<(), Broken> {
+        let mut pipe = Pipe { input: bytes, output: &mut self.output };
+        loop {
+            match self.context.read(&mut pipe) {
+                Ok(Message::Text(text)) => {
+                    take(Received::Message(FrameKind::Text, text.as_bytes()));
+                }
+                Ok(Message::Binary(bytes)) => {
+                    take(Received::Message(FrameKind::Binary, &bytes));
+                }
+                Ok(Message::Close(_)) => {}
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Pongs are written by the next call of any kind.
+                    let _ = self.context.flush(&mut pipe);
+                    return Ok(());
+                }
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
+                    take(Received::Closed);
+                    return Ok(());
+                }
+                Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
+                    return Err(Broken::TooBig);
+                }
+                Err(_) => return Err(Broken::Protocol),
+            }
+        }
+    }
+
+    /// What must be sent because of what was read.
+    pub(crate) fn take_output(&mut self) -> Option<Bytes> {
+        (!self.output.is_empty()).then(|| std::mem::take(&mut self.output).into())
+    }
+}
+
+/// Memory as a stream that has no more than it has.
+struct Pipe<'a> {
+    input: &'a [u8],
+    output: &'a mut Vec<u8>,
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buffer)
+    }
+}
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![FINAL | opcode];
+        match u16::try_from(payload.len()).unwrap() {
+            short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap()),
+            long => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&long.to_be_bytes());
+            }
+        }
+        // A mask of zeros leaves the payload as it is.
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[test]
+    fn messages_are_found_wherever_the_bytes_are_cut() {
+        let mut sent = client_frame(TEXT, "é".repeat(300).as_bytes());
+        sent.extend(client_frame(BINARY, b"b"));
+        for cut in 0..sent.len() {
+            let mut reader = FrameReader::new(10_000);
+            let mut lengths = Vec::new();
+            for part in [&sent[..cut], &sent[cut..]] {
+                let note = |received: Received<'_>| match received {
+                    Received::Message(kind, bytes) => lengths.push((kind, bytes.len())),
+                    Received::Closed => panic!("closed"),
+                };
+                reader.read(part, note).unwrap();
+            }
+            assert_eq!(lengths, [(FrameKind::Text, 600), (FrameKind::Binary, 1)], "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_a_close_too() {
+        let mut reader = FrameReader::new(100);
+        reader.read(&client_frame(PING, b"x"), |_| panic!("no message")).unwrap();
+        assert_eq!(reader.take_output().unwrap(), [FINAL | 0xA, 1, b'x'].as_slice());
+        let mut closed = false;
+        reader
+            .read(&client_frame(CLOSE, &1000_u16.to_be_bytes()), |received| {
+                closed = matches!(received, Received::Closed);
+            })
+            .unwrap();
+        assert!(closed);
+        assert_eq!(reader.take_output().unwrap(), [FINAL | CLOSE, 2, 3, 232].as_slice());
+    }
+
+    #[test]
+    fn what_is_too_big_or_no_frame_is_told_apart() {
+        let mut reader = FrameReader::new(100);
+        assert_eq!(reader.read(&client_frame(BINARY, &[0; 101]), |_| ()), Err(Broken::TooBig));
+        let mut reader = FrameReader::new(100);
+        assert_eq!(reader.read(b"GET / HTTP/1.1\r\n\r\n", |_| ()), Err(Broken::Protocol));
+    }
+
+    #[test]
+    fn headers_fit_right_before_their_payload() {
+        for length in [0, 125, 126, 65_535, 65_536] {
+            let mut buffer = vec![7; HEADER_BYTES_MAX + length];
+            let start = finish_frame(Framing::Binary, &mut buffer);
+            let config = WebSocketConfig::default().accept_unmasked_frames(true);
+            let mut context = WebSocketContext::new(Role::Client, Some(config));
+            let mut pipe = Pipe { input: &buffer[start..], output: &mut Vec::new() };
+            assert_eq!(context.read(&mut pipe).unwrap(), Message::binary(vec![7; length]));
+        }
+    }
+}

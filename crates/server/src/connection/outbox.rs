@@ -1,0 +1,283 @@
+//! What waits to be sent to one client: whole frames, bounded in bytes, never waiting.
+//!
+//! When it is full its client reads too slowly: it is closed with a code that says to come back,
+//! and then gets the whole state. Single messages are never dropped.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use synckit_engine::wire::{CloseCode, Framing, Outgoing, ServerMessage, encode};
+use tokio::sync::Notify;
+
+use super::frames::{HEADER_BYTES_MAX, close_frame, finish_frame};
+use crate::time::now_millis;
+
+/// Frames of one write. More would not make a write cheaper.
+const FRAMES_AT_ONCE: usize = 256;
+
+/// Bytes of one write, unless a single frame has more.
+const BYTES_AT_ONCE: usize = 256 << 10;
+
+/// Frames of one client.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bytes_max: usize,
+    /// Whether the client reads JSON text; binary until it has shown that it does.
+    json: AtomicBool,
+    queue: Mutex<Queue>,
+    ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    state: State,
+    /// Whether the writer was told of what is queued, or will be.
+    woken: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The last frame is queued; nothing more is taken.
+    Closing,
+    /// Nobody will read it any more.
+    Closed,
+}
+
+/// What the writer sends next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// These, then ask again.
+    Frames(Vec<Bytes>),
+    /// Nothing more.
+    End,
+}
+
+impl Outbox {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            json: AtomicBool::new(false),
+            queue: Mutex::default(),
+            ready: Notify::new(),
+        }
+    }
+
+    pub(crate) fn set_framing(&self, framing: Framing) {
+        self.json.store(framing == Framing::Json, Ordering::Relaxed);
+    }
+
+    pub(crate) fn framing(&self) -> Framing {
+        if self.json.load(Ordering::Relaxed) { Framing::Json } else { Framing::Binary }
+    }
+
+    /// A message as a frame for this client.
+    pub(crate) fn encode(&self, message: &ServerMessage) -> Bytes {
+        encode_frame(message, self.framing())
+    }
+
+    /// Queues one message and wakes the writer.
+    pub(crate) fn send(&self, message: &ServerMessage) {
+        self.push(self.encode(message));
+    }
+
+    /// Queues one frame and wakes the writer.
+    pub(crate) fn push(&self, frame: Bytes) {
+        if self.enqueue(frame) {
+            self.wake();
+        }
+    }
+
+    /// Queues one frame; the writer is woken by the caller when it has queued everything, so that
+    /// all of it goes out in one write.
+    pub(crate) fn push_later(self: &Arc<Self>, frame: Bytes, wake: &mut Vec<Arc<Self>>) {
+        if self.enqueue(frame) {
+            wake.push(Arc::clone(self));
+        }
+    }
+
+    /// Wakes the writer.
+    pub(crate) fn wake(&self) {
+        self.ready.notify_one();
+    }
+
+    /// Sends what is queued, then this goodbye; whoever comes first gives the reason.
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Open {
+            queue.finish(code, reason);
+            drop(queue);
+            self.wake();
+        }
+    }
+
+    /// Sends what is queued, then this last frame.
+    pub(crate) fn close_with(&self, last: Option<Bytes>) {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Open {
+            queue.frames.extend(last);
+            queue.state = State::Closing;
+            drop(queue);
+            self.wake();
+        }
+    }
+
+    /// Throws away what is queued: the client is gone.
+    pub(crate) fn abandon(&self) {
+        let mut queue = self.queue.lock();
+        *queue = Queue { state: State::Closed, woken: true, ..Queue::default() };
+        drop(queue);
+        self.wake();
+    }
+
+    /// Waits for something to send. Cancel-safe: nothing is taken before it returns.
+    pub(crate) async fn next(&self) -> Next {
+        loop {
+            let ready = self.ready.notified();
+            if let Some(next) = self.take() {
+                return next;
+            }
+            ready.await;
+        }
+    }
+
+    fn enqueue(&self, frame: Bytes) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.state != State::Open {
+            return false;
+        }
+        if queue.bytes > self.bytes_max {
+            // It will get all of it again when it comes back.
+            queue.frames.clear();
+            queue.finish(CloseCode::TryAgainLater, "Too slow, please reconnect");
+        } else {
+            queue.bytes += frame.len();
+            queue.frames.push_back(frame);
+        }
+        !std::mem::replace(&mut queue.woken, true)
+    }
+
+    fn take(&self) -> Option<Next> {
+        let mut queue = self.queue.lock();
+        if queue.frames.is_empty() {
+            queue.woken = false;
+            // An idle connection keeps no queue.
+            queue.frames = VecDeque::new();
+            return (queue.state != State::Open).then_some(Next::End);
+        }
+        let mut taken = Vec::with_capacity(queue.frames.len().min(FRAMES_AT_ONCE));
+        let mut bytes = 0;
+        while taken.len() < FRAMES_AT_ONCE
+            && bytes < BYTES_AT_ONCE
+            && let Some(frame) = queue.frames.pop_front()
+        {
+            bytes += frame.len();
+            taken.push(frame);
+        }
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        Some(Next::Frames(taken))
+    }
+}
+
+impl Queue {
+    fn finish(&mut self, code: CloseCode, reason: &str) {
+        self.frames.push_back(close_frame(code, reason));
+        self.state = State::Closing;
+    }
+}
+
+/// One message for many clients, encoded once for each framing that any of them reads.
+#[derive(Debug)]
+pub(crate) struct Broadcast<'m> {
+    message: &'m ServerMessage,
+    binary: Option<Bytes>,
+    json: Option<Bytes>,
+}
+
+impl<'m> Broadcast<'m> {
+    pub(crate) fn new(message: &'m ServerMessage) -> Self {
+        Self { message, binary: None, json: None }
+    }
+
+    pub(crate) fn to<'o>(
+        &mut self,
+        outboxes: impl Iterator<Item = &'o Arc<Outbox>>,
+        wake: &mut Vec<Arc<Outbox>>,
+    ) {
+        for outbox in outboxes {
+            let framing = outbox.framing();
+            let encoded = match framing {
+                Framing::Binary => &mut self.binary,
+                Framing::Json => &mut self.json,
+            };
+            let frame = encoded.get_or_insert_with(|| encode_frame(self.message, framing));
+            outbox.push_later(frame.clone(), wake);
+        }
+    }
+}
+
+/// A whole WebSocket frame.
+fn encode_frame(message: &ServerMessage, framing: Framing) -> Bytes {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    /// What a thread keeps; a whole state may have been megabytes.
+    const SCRATCH_BYTES: usize = 64 << 10;
+
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    SCRATCH.with_borrow_mut(|buffer| {
+        buffer.clear();
+        buffer.resize(HEADER_BYTES_MAX, 0);
+        encode(message, framing, Outgoing { now: now_millis(), serial }, buffer);
+        let start = finish_frame(framing, buffer);
+        let frame = Bytes::copy_from_slice(&buffer[start..]);
+        buffer.shrink_to(SCRATCH_BYTES);
+        frame
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_come_out_in_order_and_all_at_once() {
+        let outbox = Arc::new(Outbox::new(100));
+        let mut wake = Vec::new();
+        for frame in ["a", "b", "c"] {
+            outbox.push_later(Bytes::from(frame), &mut wake);
+        }
+        assert_eq!(wake.len(), 1, "the writer is woken once");
+        assert_eq!(outbox.next().await, Next::Frames(["a", "b", "c"].map(Bytes::from).into()));
+    }
+
+    #[tokio::test]
+    async fn a_full_outbox_is_closed_with_a_code_that_says_come_back() {
+        let outbox = Outbox::new(10);
+        outbox.push(Bytes::from(vec![0; 11]));
+        outbox.push(Bytes::from("one too many"));
+        outbox.push(Bytes::from("not taken"));
+        let goodbye = close_frame(CloseCode::TryAgainLater, "Too slow, please reconnect");
+        assert_eq!(outbox.next().await, Next::Frames(vec![goodbye]));
+        assert_eq!(outbox.next().await, Next::End);
+    }
+
+    #[tokio::test]
+    async fn a_close_is_sent_behind_what_was_queued() {
+        let outbox = Outbox::new(10);
+        outbox.push(Bytes::from("first"));
+        outbox.close(CloseCode::GoingAway, "bye");
+        outbox.close(CloseCode::Normal, "too late");
+        let goodbye = close_frame(CloseCode::GoingAway, "bye");
+        assert_eq!(outbox.next().await, Next::Frames(vec![Bytes::from("first"), goodbye]));
+        assert_eq!(outbox.next().await, Next::End);
+    }
+}

@@ -1,0 +1,236 @@
+//! Reads frames, asks the session what they mean, and gives commands to rooms.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use synckit_engine::ids::DocumentId;
+use synckit_engine::room::Command;
+use synckit_engine::session::{Effect, Identity, Session};
+use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::frames::{Broken, FrameReader, Received, ping_frame};
+use super::outbox::Outbox;
+use crate::hub::{Hub, RoomHandle};
+use crate::room_task::RoomMessage;
+use crate::time::now_millis;
+
+/// Bytes of one read. A thread has one such buffer, however many connections it serves.
+const READ_BYTES: usize = 64 << 10;
+
+/// The reading side of one connection.
+#[derive(Debug)]
+pub(super) struct Reader {
+    session: Session,
+    outbox: Arc<Outbox>,
+    hub: Arc<Hub>,
+    settings: Settings,
+    frames: FrameReader,
+    rooms: HashMap<DocumentId, RoomHandle>,
+    /// Cancelled when the connection is of no use any more, by whichever task finds out first.
+    gone: CancellationToken,
+}
+
+/// Whether to go on reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    GoOn,
+    Stop,
+}
+
+impl Reader {
+    pub(super) fn new(
+        session: Session,
+        outbox: Arc<Outbox>,
+        hub: Arc<Hub>,
+        settings: Settings,
+        gone: CancellationToken,
+    ) -> Self {
+        let frames = FrameReader::new(settings.frame_bytes_max);
+        Self { session, outbox, hub, settings, frames, rooms: HashMap::new(), gone }
+    }
+
+    /// Runs until the client is gone, is told to go, or the server takes no more in.
+    pub(super) async fn run(mut self, socket: OwnedReadHalf, early: Bytes) {
+        let intake = self.hub.shutdown.intake.clone();
+        let mut effects = Vec::new();
+        let after = self.take(&early, &mut effects).await;
+        if after == After::GoOn {
+            tokio::select! {
+                () = self.read_all(&socket, &mut effects) => {}
+                // What the client sends from here on it must send again elsewhere.
+                () = intake.cancelled() => return self.stay().await,
+            }
+        }
+        for (_, room) in self.rooms.drain() {
+            let message = RoomMessage {
+                session: self.session.id(),
+                outbox: Arc::clone(&self.outbox),
+                command: Command::Leave,
+            };
+            let _ = room.send(message).await;
+        }
+    }
+
+    /// Ends without leaving the rooms: the acknowledgements of what was taken in are still to come.
+    async fn stay(self) {
+        drop(self);
+    }
+
+    async fn read_all(&mut self, socket: &OwnedReadHalf, effects: &mut Vec<Effect>) {
+        let Settings { heartbeat_interval, heartbeat_timeout, .. } = self.settings;
+        let mut last_heard = Instant::now();
+        let mut heartbeat = interval_at(last_heard + heartbeat_interval, heartbeat_interval);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let gone = self.gone.clone();
+        loop {
+            let readable = tokio::select! {
+                readable = socket.readable() => readable,
+                _ = heartbeat.tick() => {
+                    if last_heard.elapsed() >= heartbeat_timeout {
+                        return self.give_up();
+                    }
+                    self.outbox.push(ping_frame());
+                    continue;
+                }
+                () = gone.cancelled() => return,
+            };
+            if readable.is_err() {
+                return self.give_up();
+            }
+            match self.read_once(socket, effects) {
+                Ok(0) => return self.give_up(),
+                Ok(_) => last_heard = Instant::now(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => return self.give_up(),
+            }
+            if self.perform(effects).await == After::Stop {
+                return;
+            }
+        }
+    }
+
+    fn read_once(
+        &mut self,
+        socket: &OwnedReadHalf,
+        effects: &mut Vec<Effect>,
+    ) -> io::Result<usize> {
+        thread_local! {
+            static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let count = socket.try_read(buffer)?;
+            self.understand(&buffer[..count], effects);
+            Ok(count)
+        })
+    }
+
+    async fn take(&mut self, bytes: &[u8], effects: &mut Vec<Effect>) -> After {
+        if bytes.is_empty() {
+            return After::GoOn;
+        }
+        self.understand(bytes, effects);
+        self.perform(effects).await
+    }
+
+    /// What the bytes say, as effects in order.
+    fn understand(&mut self, bytes: &[u8], effects: &mut Vec<Effect>) {
+        let Self { session, frames, outbox, .. } = self;
+        let mut closed = false;
+        let read = frames.read(bytes, |received| match received {
+            Received::Message(kind, message) => {
+                session.receive(now_millis(), kind, message, effects);
+                outbox.set_framing(session.framing());
+            }
+            Received::Closed => closed = true,
+        });
+        let output = frames.take_output();
+        if closed {
+            outbox.close_with(output);
+        } else if let Some(output) = output {
+            outbox.push(output);
+        }
+        match read {
+            Ok(()) => {}
+            Err(Broken::TooBig) => {
+                let reason = "Message too large";
+                effects.push(Effect::Close { code: CloseCode::MessageTooBig, reason });
+            }
+            Err(Broken::Protocol) => {
+                let reason = "Not a WebSocket frame";
+                effects.push(Effect::Close { code: CloseCode::ProtocolError, reason });
+            }
+        }
+    }
+
+    async fn perform(&mut self, effects: &mut Vec<Effect>) -> After {
+        let mut more = Vec::new();
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Reply(message) => self.outbox.send(&message),
+                Effect::Forward { document, command } => self.forward(document, command).await,
+                Effect::Authenticate { .. } => {
+                    // With authentication switched off everybody is the same user.
+                    self.session.authenticated(
+                        now_millis(),
+                        Some(Identity::anonymous()),
+                        &mut more,
+                    );
+                    for effect in more.drain(..) {
+                        if let Effect::Reply(message) = effect {
+                            self.outbox.send(&message);
+                        }
+                    }
+                }
+                Effect::Close { code, reason } => {
+                    self.outbox.close(code, reason);
+                    return After::Stop;
+                }
+            }
+        }
+        After::GoOn
+    }
+
+    /// Gives a command to a room and waits while the room is full. The wait ends with the
+    /// connection.
+    async fn forward(&mut self, document: DocumentId, command: Command) {
+        let leaves = command == Command::Leave;
+        let room = match self.rooms.get(&document) {
+            Some(room) => room.clone(),
+            None if leaves => return,
+            None => {
+                let room = self.hub.room(&document);
+                self.rooms.insert(document.clone(), room.clone());
+                room
+            }
+        };
+        let message =
+            RoomMessage { session: self.session.id(), outbox: Arc::clone(&self.outbox), command };
+        let gone = self.gone.clone();
+        let sent = tokio::select! {
+            sent = room.send(message) => sent.is_ok(),
+            () = gone.cancelled() => return,
+        };
+        if leaves {
+            self.rooms.remove(&document);
+        }
+        if !sent {
+            // The room failed; the next command opens it anew.
+            self.rooms.remove(&document);
+            let error = ErrorReply::new(ErrorCode::StorageUnavailable).on(&document);
+            self.outbox.send(&ServerMessage::Error(error));
+        }
+    }
+
+    /// The client is gone without a goodbye.
+    fn give_up(&self) {
+        self.outbox.abandon();
+        self.gone.cancel();
+    }
+}

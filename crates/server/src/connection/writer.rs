@@ -1,0 +1,60 @@
+//! Sends what the outbox holds.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use synckit_engine::wire::CloseCode;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::Admitted;
+use super::outbox::{Next, Outbox};
+
+/// Runs until the outbox is closed and sent, the socket fails, or the reader says that the client
+/// is gone. The connection's place is given back at the end.
+pub(super) async fn run(
+    mut socket: OwnedWriteHalf,
+    outbox: Arc<Outbox>,
+    close: CancellationToken,
+    gone: CancellationToken,
+    admitted: Admitted,
+) {
+    tokio::select! {
+        () = send_all(&mut socket, &outbox, &close) => {}
+        () = gone.cancelled() => {}
+    }
+    outbox.abandon();
+    gone.cancel();
+    // The client may be gone already; then there is nothing to shut down.
+    let _ = socket.shutdown().await;
+    drop(admitted);
+}
+
+async fn send_all(socket: &mut OwnedWriteHalf, outbox: &Outbox, close: &CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            next = outbox.next() => next,
+            () = close.cancelled() => {
+                outbox.close(CloseCode::GoingAway, "Server shutdown");
+                outbox.next().await
+            }
+        };
+        match next {
+            Next::Frames(frames) => {
+                if write(socket, frames).await.is_err() {
+                    return;
+                }
+            }
+            Next::End => return,
+        }
+    }
+}
+
+/// One system call for small frames however many they are.
+async fn write(socket: &mut OwnedWriteHalf, frames: Vec<Bytes>) -> std::io::Result<()> {
+    match frames.as_slice() {
+        [one] => socket.write_all(one).await,
+        many => socket.write_all(&many.concat()).await,
+    }
+}

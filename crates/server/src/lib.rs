@@ -1,0 +1,19 @@
+//! The IO shell of the sync server: sockets, tasks, storage and configuration around the logic
+//! of `synckit-engine`.
+//!
+//! Reading order: [`server`] (start and stop), [`http`], [`connection`], [`hub`], [`room_task`],
+//! [`committer`], [`storage`], [`config`], [`cli`].
+
+pub mod cli;
+mod committer;
+pub mod config;
+mod connection;
+mod http;
+mod hub;
+mod loader;
+mod room_task;
+pub mod server;
+mod shutdown;
+mod storage;
+pub mod telemetry;
+mod time;

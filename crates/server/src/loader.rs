@@ -1,0 +1,102 @@
+//! Reads documents from the store: a snapshot and the deltas after it.
+
+use std::time::Duration;
+
+use synckit_engine::delta::Delta;
+use synckit_engine::ids::DocumentId;
+use synckit_engine::position::{Position, Seq};
+use synckit_engine::snapshot::Snapshot;
+use synckit_store::{DeltaPage, DocumentStore, StoreError};
+
+/// A first pause between two tries; it doubles up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// Long enough to leave a struggling database alone, short enough to be back with it.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How often a load starts over because compaction or deletion moved on under it.
+const RESTARTS_MAX: usize = 5;
+
+/// Pauses that grow from try to try.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(RETRY_PAUSE_MIN)
+    }
+
+    pub(crate) async fn pause(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(RETRY_PAUSE_MAX);
+    }
+}
+
+/// The document as it is stored now; empty if there is none.
+pub(crate) async fn load(
+    store: &dyn DocumentStore,
+    id: &DocumentId,
+) -> Result<Snapshot, StoreError> {
+    for _ in 0..RESTARTS_MAX {
+        if let Some(loaded) = load_once(store, id).await? {
+            return Ok(loaded);
+        }
+    }
+    Err(StoreError::Conflict("the document kept changing while it was read".to_owned()))
+}
+
+async fn load_once(
+    store: &dyn DocumentStore,
+    id: &DocumentId,
+) -> Result<Option<Snapshot>, StoreError> {
+    let Some(record) = store.get(id).await? else { return Ok(Some(Snapshot::default())) };
+    let mut loaded = match record.snapshot {
+        Some(stored) => {
+            let mut snapshot = Snapshot::decode(&stored.bytes).map_err(|error| {
+                StoreError::Damaged { document: id.clone(), reason: error.to_string() }
+            })?;
+            snapshot.position = stored.position;
+            snapshot
+        }
+        None => Snapshot::default(),
+    };
+    loaded.position.epoch = record.head.epoch;
+    while loaded.position.seq < record.head.seq {
+        match store.deltas_after(id, loaded.position).await? {
+            DeltaPage::Deltas(page) => {
+                if page.is_empty() {
+                    return Ok(None);
+                }
+                for numbered in page {
+                    loaded.document.apply(&numbered.delta);
+                    loaded.position.seq = numbered.seq;
+                }
+            }
+            DeltaPage::Pruned | DeltaPage::OtherEpoch => return Ok(None),
+        }
+    }
+    Ok(Some(loaded))
+}
+
+/// What a room that is behind needs.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// The deltas after its position, one page of them.
+    Deltas(Vec<(Seq, Delta)>),
+    /// The whole document: its history does not go on from there.
+    Document(Snapshot),
+}
+
+/// Reads on from a position, or the document anew where that is not possible.
+pub(crate) async fn missing(
+    store: &dyn DocumentStore,
+    id: &DocumentId,
+    after: Position,
+) -> Result<Missing, StoreError> {
+    match store.deltas_after(id, after).await? {
+        DeltaPage::Deltas(page) => Ok(Missing::Deltas(
+            page.into_iter().map(|numbered| (numbered.seq, numbered.delta)).collect(),
+        )),
+        DeltaPage::Pruned | DeltaPage::OtherEpoch => load(store, id).await.map(Missing::Document),
+    }
+}

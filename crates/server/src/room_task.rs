@@ -1,0 +1,239 @@
+//! The task around one room: it loads the document, feeds the room, and does what the room says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use synckit_engine::ids::{DocumentId, SessionId};
+use synckit_engine::limits::Limits;
+use synckit_engine::room::{Command, Effect, Input, Room};
+use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
+use synckit_store::StoreError;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::committer::Ticket;
+use crate::connection::outbox::{Broadcast, Outbox};
+use crate::hub::Hub;
+use crate::loader::{self, Backoff, Missing};
+
+/// How long a room stays after the last connection has left: a reload of the page should find
+/// the document in memory.
+const IDLE_RELEASE: Duration = Duration::from_secs(30);
+
+/// How long the first readers of a document wait for a store that does not answer.
+const LOAD_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Commands taken from the mailbox before the outboxes are woken.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// Answers that no ticket waits for: the one read that may be under way.
+const OTHER_ANSWERS: usize = 1;
+
+/// What connections send to a room.
+#[derive(Debug)]
+pub(crate) struct RoomMessage {
+    pub(crate) session: SessionId,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) command: Command,
+}
+
+/// What the store's side sends to a room.
+pub(crate) type RoomInput = Input<Arc<Outbox>>;
+
+/// One room with its queues.
+#[derive(Debug)]
+pub(crate) struct RoomTask {
+    hub: Arc<Hub>,
+    document: DocumentId,
+    mailbox: mpsc::Receiver<RoomMessage>,
+    answers: mpsc::Receiver<RoomInput>,
+    answer_to: mpsc::Sender<RoomInput>,
+    lane: mpsc::Sender<Ticket>,
+}
+
+impl RoomTask {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        document: DocumentId,
+        mailbox: mpsc::Receiver<RoomMessage>,
+    ) -> Self {
+        let Limits { edits_in_flight_max, .. } = hub.limits;
+        let (answer_to, answers) = mpsc::channel(edits_in_flight_max + OTHER_ANSWERS);
+        let lane = hub.committer.lane(&document);
+        Self { hub, document, mailbox, answers, answer_to, lane }
+    }
+
+    async fn load(&self) -> Result<Room<Arc<Outbox>>, StoreError> {
+        let store = self.hub.provider.documents();
+        let mut backoff = Backoff::new();
+        let end = Instant::now() + LOAD_DEADLINE;
+        loop {
+            match loader::load(store, &self.document).await {
+                Ok(loaded) => {
+                    let limits = self.hub.limits.clone();
+                    return Ok(Room::new(self.document.clone(), loaded, limits));
+                }
+                Err(error) if error.is_transient() && Instant::now() < end => {
+                    tracing::warn!(document.id = %self.document, error = %error, "load failed");
+                    backoff.pause().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Answers everyone who waits that the document can't be read, until nobody waits.
+    async fn refuse_all(&mut self, error: &StoreError) {
+        tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
+        let code = if error.is_transient() {
+            ErrorCode::StorageUnavailable
+        } else {
+            ErrorCode::StorageRefused
+        };
+        self.hub.forget(&self.document);
+        self.mailbox.close();
+        while let Some(message) = self.mailbox.recv().await {
+            let message_id = match &message.command {
+                Command::Edit { message_id, .. } => Some(message_id.as_str()),
+                Command::Subscribe { request_id, .. } => Some(request_id.as_str()),
+                _ => None,
+            };
+            let reply = ErrorReply::new(code).on(&self.document).answering(message_id);
+            message.outbox.send(&ServerMessage::Error(reply));
+        }
+    }
+
+    async fn perform(&self, room: &Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
+        let mut wake = Vec::new();
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send(session, message) => {
+                    if let Some(outbox) = room.handle_of(session) {
+                        outbox.push_later(outbox.encode(&message), &mut wake);
+                    }
+                }
+                Effect::Broadcast(message) => {
+                    Broadcast::new(&message).to(room.subscribers(), &mut wake);
+                }
+                Effect::BroadcastPresence(message) => {
+                    Broadcast::new(&message).to(room.watchers(), &mut wake);
+                }
+                Effect::Append { ticket, deltas } => {
+                    let ticket = Ticket {
+                        document: self.document.clone(),
+                        id: ticket,
+                        deltas,
+                        since: Instant::now(),
+                        reply: self.answer_to.clone(),
+                    };
+                    // Lanes outlive rooms; a lane that is gone shows as edits without answer.
+                    let _ = self.lane.send(ticket).await;
+                }
+                Effect::Fetch(position) => self.read(Some(position)),
+                Effect::Reload => self.read(None),
+            }
+        }
+        for outbox in wake {
+            outbox.wake();
+        }
+    }
+
+    /// Reads on from a position, or the whole document, as often as it takes while the room lives.
+    fn read(&self, after: Option<synckit_engine::position::Position>) {
+        let (hub, document) = (Arc::clone(&self.hub), self.document.clone());
+        let answer_to = self.answer_to.downgrade();
+        self.hub.shutdown.rooms.spawn(async move {
+            let mut backoff = Backoff::new();
+            while answer_to.strong_count() > 0 && !hub.shutdown.drain.is_cancelled() {
+                let store = hub.provider.documents();
+                let read = match after {
+                    Some(after) => loader::missing(store, &document, after).await,
+                    None => loader::load(store, &document).await.map(Missing::Document),
+                };
+                let input = match read {
+                    Ok(Missing::Deltas(deltas)) => Input::Fetched(deltas),
+                    Ok(Missing::Document(loaded)) => Input::Reloaded(loaded),
+                    Err(error) => {
+                        tracing::warn!(document.id = %document, error = %error, "read failed");
+                        backoff.pause().await;
+                        continue;
+                    }
+                };
+                if let Some(answer_to) = answer_to.upgrade() {
+                    // Its place is kept free by OTHER_ANSWERS.
+                    let _ = answer_to.try_send(input);
+                }
+                return;
+            }
+        });
+    }
+}
+
+/// Closes everyone's connection when the room's task ends by a panic, so that clients come back
+/// to a room that is loaded anew.
+struct Members {
+    room: Room<Arc<Outbox>>,
+    hub: Arc<Hub>,
+    document: DocumentId,
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.hub.forget(&self.document);
+            for outbox in self.room.handles() {
+                outbox.close(CloseCode::InternalError, "Document failed, please reconnect");
+            }
+        }
+    }
+}
+
+/// Runs a room until nobody needs it any more.
+pub(crate) async fn run(mut task: RoomTask) {
+    let room = match task.load().await {
+        Ok(room) => room,
+        Err(error) => return task.refuse_all(&error).await,
+    };
+    let mut members = Members { room, hub: Arc::clone(&task.hub), document: task.document.clone() };
+    let room = &mut members.room;
+    let drain = task.hub.shutdown.drain.clone();
+    let mut effects = Vec::new();
+    let mut answers = Vec::new();
+    loop {
+        if drain.is_cancelled() && task.mailbox.is_empty() && !room.awaits_store() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            count = task.answers.recv_many(&mut answers, COMMANDS_AT_ONCE) => {
+                debug_assert!(count > 0, "the room holds a sender itself");
+                for input in answers.drain(..) {
+                    room.handle(input, &mut effects);
+                }
+            }
+            Some(message) = task.mailbox.recv(), if room.has_room() => {
+                room.handle(message.into(), &mut effects);
+                for _ in 1..COMMANDS_AT_ONCE {
+                    if !room.has_room() {
+                        break;
+                    }
+                    let Ok(message) = task.mailbox.try_recv() else { break };
+                    room.handle(message.into(), &mut effects);
+                }
+            }
+            () = tokio::time::sleep(IDLE_RELEASE), if room.is_idle() => {
+                if task.hub.release(&task.document, &task.mailbox) {
+                    return;
+                }
+            }
+            () = drain.cancelled(), if !drain.is_cancelled() => {}
+        }
+        task.perform(room, &mut effects).await;
+    }
+}
+
+impl From<RoomMessage> for RoomInput {
+    fn from(message: RoomMessage) -> Self {
+        Self::Command { session: message.session, handle: message.outbox, command: message.command }
+    }
+}

@@ -1,0 +1,165 @@
+//! Start and stop of one server. Nothing here is global: two servers run in one process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::serve::ListenerExt;
+use synckit_engine::ids::NodeId;
+use synckit_engine::limits::Limits;
+use synckit_store::{Durability, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::committer::Committer;
+use crate::config::{self, Config};
+use crate::connection::admission::Admission;
+use crate::connection::{Connections, Settings};
+use crate::http::{self, App, Readiness};
+use crate::hub::Hub;
+use crate::shutdown::Shutdown;
+use crate::storage;
+
+/// Why a server did not start, or did not stop as it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address can't be listened on.
+    #[error("urls: can't listen on {address}: {source}; stop what uses it or choose another port")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store can't be used.
+    #[error("storage: {0}")]
+    Storage(#[from] StoreError),
+    /// The deadline for stopping passed with work left; what was acknowledged is stored all the
+    /// same.
+    #[error("shutdown.deadline_ms: the deadline passed before everything was finished")]
+    Shutdown,
+}
+
+impl Error {
+    /// Whether the configuration is at fault, as far as the server can tell.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Listen { .. } => true,
+            Self::Storage(error) => !error.is_transient(),
+            Self::Shutdown => false,
+        }
+    }
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    listeners: Vec<TcpListener>,
+    config: Config,
+}
+
+impl Server {
+    /// Checks the store with a real round trip, brings its schema up to date and binds the
+    /// addresses.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is left behind.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|source| Error::Listen { address: *address, source })?;
+            listeners.push(listener);
+        }
+        let storage = storage::from_config(&config.storage.provider)?;
+        storage.provider.initialize().await?;
+        let durability = storage.provider.documents().durability();
+        if durability == Durability::Process {
+            tracing::warn!("documents live in memory only and are gone when the server stops");
+        }
+        let shutdown = Shutdown::default();
+        let committer = Committer::start(
+            &storage.provider,
+            storage.lanes,
+            config.storage.write_hold,
+            &shutdown.lanes,
+        );
+        let hub =
+            Arc::new(Hub::new(storage.provider, committer, limits(&config), shutdown.clone()));
+        let node = NodeId::new(&uuid::Uuid::new_v4().simple().to_string());
+        let settings = Settings::from(&config.ws);
+        let app = App {
+            connections: Connections::new(Arc::clone(&hub), node, settings),
+            hub,
+            admission: Arc::new(Admission::new(
+                config.ws.max_connections,
+                config.ws.max_connections_per_ip,
+            )),
+            readiness: Readiness::default(),
+            cors: config.cors.clone(),
+            started: Instant::now(),
+        };
+        Ok(Self { app: Arc::new(app), listeners, config })
+    }
+
+    /// The addresses that are listened on, with the ports that were given.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves until `stop` is cancelled, then finishes what was taken in.
+    ///
+    /// # Errors
+    /// [`Error::Shutdown`] when that took longer than its deadline.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let shutdown = self.app.hub.shutdown.clone();
+        let router =
+            http::router(Arc::clone(&self.app)).into_make_service_with_connect_info::<SocketAddr>();
+        for listener in self.listeners {
+            let listener = listener.tap_io(|stream| {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(error = %error, "TCP_NODELAY is not set");
+                }
+            });
+            let intake = shutdown.intake.clone();
+            let serve = axum::serve(listener, router.clone());
+            shutdown.readers.spawn(async move {
+                let graceful = serve.with_graceful_shutdown(intake.cancelled_owned());
+                if let Err(error) = graceful.await {
+                    tracing::error!(error = %error, "accepting connections failed");
+                }
+            });
+        }
+        stop.cancelled().await;
+        tracing::info!("stopping");
+        let in_time = shutdown.run(self.config.shutdown_deadline).await;
+        tracing::info!(in_time, "stopped");
+        if in_time { Ok(()) } else { Err(Error::Shutdown) }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let millis = config.max_clock_skew.as_millis();
+    Limits {
+        clock_skew_max_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+        messages_per_minute: config
+            .ws
+            .max_messages_per_minute
+            .map_or(0, |most| u32::try_from(most.get()).unwrap_or(u32::MAX)),
+        ..Limits::default()
+    }
+}
+
+/// What the banner and the log say about where documents live.
+#[must_use]
+pub fn storage_note(config: &config::StorageProvider) -> &'static str {
+    match config {
+        config::StorageProvider::InMemory => "in memory: they are gone when the server stops",
+        config::StorageProvider::PostgreSql(_) => "in PostgreSQL",
+    }
+}

@@ -1,0 +1,36 @@
+//! From configuration to a back end.
+
+use std::sync::Arc;
+
+use synckit_store::memory::MemoryProvider;
+use synckit_store::postgres::{PostgresOptions, PostgresProvider};
+use synckit_store::{StorageProvider, StoreError};
+
+use crate::config;
+
+/// How many commits are in flight at once where each is one call in this process.
+const MEMORY_LANES: usize = 1;
+
+/// A back end with how many writers it serves best.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    pub(crate) provider: Arc<dyn StorageProvider>,
+    pub(crate) lanes: usize,
+}
+
+/// Makes the back end that the configuration names. Nothing is connected yet.
+pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, StoreError> {
+    Ok(match config {
+        config::StorageProvider::InMemory => {
+            Storage { provider: Arc::new(MemoryProvider::new()), lanes: MEMORY_LANES }
+        }
+        config::StorageProvider::PostgreSql(postgres) => {
+            let options = PostgresOptions {
+                pool_min: postgres.pool_min,
+                pool_max: postgres.pool_max,
+                ..PostgresOptions::new(postgres.connection.clone())
+            };
+            Storage { provider: Arc::new(PostgresProvider::new(&options)?), lanes: postgres.lanes }
+        }
+    })
+}

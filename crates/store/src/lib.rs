@@ -1,0 +1,19 @@
+//! Where documents live: the store contract, its back ends, and the suite that holds each back
+//! end to the contract.
+//!
+//! Reading order: [`contract`] (what every store promises, S1–S10), [`error`], [`memory`],
+//! [`migrations`], [`postgres`], [`conformance`].
+#![deny(missing_docs)]
+
+pub mod conformance;
+pub mod contract;
+pub mod error;
+pub mod memory;
+pub mod migrations;
+pub mod postgres;
+
+pub use contract::{
+    Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,
+    NumberedDelta, StorageProvider, StoredSnapshot,
+};
+pub use error::StoreError;

@@ -1,0 +1,164 @@
+//! Which changes of the schema are still to be made, and whether they may be.
+//!
+//! Pure, so that every back end with a schema decides in the same way; applying them and the lock
+//! around it are the back end's own.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::StoreError;
+
+/// One embedded file `NNN_name.sql`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// The file's name without its extension.
+    pub version: &'static str,
+    /// What it does, in the back end's dialect; runs in one transaction.
+    pub sql: &'static str,
+}
+
+/// A migration that a database has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedMigration {
+    /// Its name.
+    pub version: String,
+    /// The checksum of the file as it was then.
+    pub checksum: String,
+    /// When.
+    pub applied_at: SystemTime,
+}
+
+/// What a database has and what it lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// Already there, in order.
+    pub applied: Vec<AppliedMigration>,
+    /// Still to come, in order.
+    pub pending: Vec<Migration>,
+}
+
+impl Migration {
+    /// SHA-256 of the file, in hex.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        let mut text = String::with_capacity(64);
+        for byte in Sha256::digest(self.sql.as_bytes()) {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    fn number(&self) -> Option<usize> {
+        let (number, name) = self.version.split_once('_')?;
+        if number.len() == 3 && !name.is_empty() { number.parse().ok() } else { None }
+    }
+}
+
+/// The migrations out of `known` that a database lacks which has seen `applied`.
+///
+/// # Errors
+/// [`StoreError::Schema`], which names the migration, when the database is not one that the
+/// missing ones could be applied to.
+pub fn pending(
+    known: &[Migration],
+    applied: &[AppliedMigration],
+) -> Result<Vec<Migration>, StoreError> {
+    for (at, migration) in known.iter().enumerate() {
+        if migration.number() != Some(at + 1) {
+            return Err(StoreError::Schema(format!(
+                "migration {} of this program is not number {:03}: the files have a gap",
+                migration.version,
+                at + 1
+            )));
+        }
+    }
+    for row in applied {
+        match known.iter().find(|migration| migration.version == row.version) {
+            None => {
+                return Err(StoreError::Schema(format!(
+                    "the database has migration {}, which this program does not know: it was \
+                     made by a newer program; upgrade this one",
+                    row.version
+                )));
+            }
+            Some(migration) if migration.checksum() != row.checksum => {
+                return Err(StoreError::Schema(format!(
+                    "migration {} was changed after it had been applied: add a new one instead",
+                    row.version
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_applied =
+        |migration: &Migration| applied.iter().any(|row| row.version == migration.version);
+    let first_pending = known.iter().take_while(|migration| is_applied(migration)).count();
+    let (_, pending) = known.split_at(first_pending);
+    match (pending.first(), pending.iter().find(|migration| is_applied(migration))) {
+        (Some(missing), Some(later)) => Err(StoreError::Schema(format!(
+            "the database has migration {} but not {}, which comes before it",
+            later.version, missing.version
+        ))),
+        _ => Ok(pending.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Migration = Migration { version: "001_first", sql: "1" };
+    const SECOND: Migration = Migration { version: "002_second", sql: "2" };
+    const THIRD: Migration = Migration { version: "003_third", sql: "3" };
+
+    fn seen(migration: Migration) -> AppliedMigration {
+        AppliedMigration {
+            version: migration.version.to_owned(),
+            checksum: migration.checksum(),
+            applied_at: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn refusal(known: &[Migration], applied: &[AppliedMigration]) -> String {
+        pending(known, applied).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_not_applied_is_pending_in_order() {
+        let known = [FIRST, SECOND, THIRD];
+        assert_eq!(pending(&known, &[]).unwrap(), known);
+        assert_eq!(pending(&known, &[seen(FIRST)]).unwrap(), [SECOND, THIRD]);
+        assert_eq!(pending(&known, &known.map(seen)).unwrap(), []);
+    }
+
+    #[test]
+    fn a_gap_is_refused_by_name() {
+        let text = refusal(&[FIRST, SECOND, THIRD], &[seen(FIRST), seen(THIRD)]);
+        assert!(text.contains("003_third but not 002_second"), "{text}");
+        let text = refusal(&[FIRST, THIRD], &[]);
+        assert!(text.contains("003_third of this program is not number 002"), "{text}");
+    }
+
+    #[test]
+    fn an_edited_file_is_refused_by_name() {
+        let edited = Migration { sql: "1, edited", ..FIRST };
+        let text = refusal(&[edited], &[seen(FIRST)]);
+        assert!(text.contains("001_first was changed"), "{text}");
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_by_name() {
+        let text = refusal(&[FIRST], &[seen(FIRST), seen(SECOND)]);
+        assert!(text.contains("002_second, which this program does not know"), "{text}");
+    }
+
+    #[test]
+    fn file_names_follow_the_pattern() {
+        for version in ["1_x", "001", "001_", "x01_x", "0001_x", "002_x"] {
+            assert!(pending(&[Migration { version, sql: "" }], &[]).is_err(), "{version}");
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The PostgreSQL back end: documents and deltas in the tables of `migrations/`.
+//!
+//! The store keeps nothing in memory but connections, so any number of processes may use one
+//! database. [`statements`] has all the SQL; [`session`] the pool and the deadlines; [`append`] the
+//! write path; [`migrate`] the schema.
+
+mod append;
+pub mod connection_string;
+mod failure;
+pub mod migrate;
+mod read;
+mod session;
+mod statements;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use synckit_engine::clock::VectorClock;
+use synckit_engine::ids::DocumentId;
+use synckit_engine::position::{Epoch, Position, Seq};
+
+use crate::contract::{
+    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
+    PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
+};
+use crate::error::StoreError;
+
+use migrate::Migrator;
+use session::Connections;
+
+/// How long a call may take when nothing else is said. Longer than a busy server needs, shorter
+/// than a client waits for its acknowledgement.
+pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Connections when nothing else is said: two that write and the rest for readers.
+pub const POOL_MAX_DEFAULT: usize = 10;
+
+/// Bytes of data after which a page ends, so that large values don't fill a reader's memory.
+const PAGE_BYTES_MAX: i64 = 8 << 20;
+
+/// Deltas that one statement of a compaction looks at, so that each ends within its deadline
+/// whatever the document's length.
+const COMPACTION_STEP: i64 = 10_000;
+
+/// Tries to make a document that others delete at the same time.
+const CREATE_ATTEMPTS: usize = 8;
+
+/// Where the database is and how to use it.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Address and credentials. Keepalives and timeouts that it doesn't set are set.
+    pub config: tokio_postgres::Config,
+    /// Connections at most.
+    pub pool_max: usize,
+    /// Connections that are opened at the start.
+    pub pool_min: usize,
+    /// The deadline of each call, waiting for a connection included.
+    pub call_timeout: Duration,
+}
+
+impl PostgresOptions {
+    /// The defaults for the database at this address.
+    #[must_use]
+    pub fn new(config: tokio_postgres::Config) -> Self {
+        Self { config, pool_max: POOL_MAX_DEFAULT, pool_min: 0, call_timeout: CALL_TIMEOUT_DEFAULT }
+    }
+}
+
+/// Documents in PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresStore {
+    connections: Connections,
+}
+
+impl PostgresStore {
+    async fn deltas(
+        &self,
+        id: &DocumentId,
+        statement: &str,
+        parameters: session::Parameters<'_>,
+    ) -> Result<Vec<NumberedDelta>, StoreError> {
+        let rows = self.connections.rows(statement, parameters).await?;
+        rows.iter().map(|row| read::delta(id, row, 0)).collect()
+    }
+
+    async fn positions(&self, ids: &[&str]) -> Result<HashMap<String, Position>, StoreError> {
+        let rows = self.connections.rows(statements::HEADS, &[&ids]).await?;
+        let position = |row: &tokio_postgres::Row| {
+            let epoch = Epoch(read::unsigned(row, 1)?);
+            let seq = Seq(read::unsigned(row, 2)?);
+            Ok((row.try_get(0)?, Position { epoch, seq }))
+        };
+        rows.iter().map(position).collect()
+    }
+}
+
+#[async_trait]
+impl DocumentStore for PostgresStore {
+    fn durability(&self) -> Durability {
+        Durability::Server
+    }
+
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        append::append(&self.connections, batch).await
+    }
+
+    async fn get(&self, id: &DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
+        let rows = self.connections.rows(statements::GET, &[&id.as_str()]).await?;
+        rows.first().map(|row| read::record(id, row)).transpose()
+    }
+
+    async fn get_or_create(&self, id: &DocumentId) -> Result<DocumentRecord, StoreError> {
+        for _ in 0..CREATE_ATTEMPTS {
+            if let Some(record) = self.get(id).await? {
+                return Ok(record);
+            }
+            self.connections.execute(statements::CREATE, &[&id.as_str()]).await?;
+        }
+        Err(StoreError::Conflict(format!("document {id} was deleted again and again")))
+    }
+
+    async fn exists(&self, id: &DocumentId) -> Result<bool, StoreError> {
+        let rows = self.connections.rows(statements::EXISTS, &[&id.as_str()]).await?;
+        Ok(!rows.is_empty())
+    }
+
+    async fn delete(&self, id: &DocumentId) -> Result<bool, StoreError> {
+        let delete = async {
+            let session = self.connections.session().await?;
+            let lock = session.prepare_cached(statements::LOCK_FOR_DELETE).await?;
+            let deltas = session.prepare_cached(statements::DELETE_DELTAS).await?;
+            let document = session.prepare_cached(statements::DELETE).await?;
+            let parameters: session::Parameters<'_> = &[&id.as_str()];
+            // The deltas are removed by a statement of its own, after the lock: so it sees those
+            // that were appended while this call waited.
+            let (begun, locked, deltas, document, committed) = tokio::join!(
+                biased;
+                session.batch_execute("BEGIN"),
+                session.query(&lock, parameters),
+                session.execute(&deltas, parameters),
+                session.execute(&document, parameters),
+                session.batch_execute("COMMIT"),
+            );
+            begun?;
+            locked?;
+            deltas?;
+            let count = document?;
+            committed?;
+            session.release();
+            Ok(count > 0)
+        };
+        self.connections.within(delete).await
+    }
+
+    async fn document_ids(
+        &self,
+        limit: usize,
+        after: Option<&DocumentId>,
+    ) -> Result<Vec<DocumentId>, StoreError> {
+        let after = after.map_or("", DocumentId::as_str);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.connections.rows(statements::DOCUMENT_IDS, &[&after, &limit]).await?;
+        let id = |row: &tokio_postgres::Row| {
+            DocumentId::new(row.try_get(0)?)
+                .map_err(|error| StoreError::Refused(format!("a stored id: {error}")))
+        };
+        rows.iter().map(id).collect()
+    }
+
+    async fn deltas_after(
+        &self,
+        id: &DocumentId,
+        after: Position,
+    ) -> Result<DeltaPage, StoreError> {
+        let (Ok(epoch), Ok(seq)) = (read::signed(after.epoch.0), read::signed(after.seq.0)) else {
+            return Ok(DeltaPage::OtherEpoch);
+        };
+        let limit = PAGE_DELTAS_MAX as i64;
+        let rows = self
+            .connections
+            .rows(statements::DELTAS_AFTER, &[&id.as_str(), &epoch, &seq, &limit, &PAGE_BYTES_MAX])
+            .await?;
+        let Some(first) = rows.first() else {
+            return Ok(DeltaPage::OtherEpoch);
+        };
+        if first.try_get::<_, i64>(0)? != epoch {
+            return Ok(DeltaPage::OtherEpoch);
+        }
+        let head = Seq(read::unsigned(first, 1)?);
+        let stored = match first.try_get::<_, Option<i64>>(2)? {
+            Some(_) => rows.iter().map(|row| read::delta(id, row, 2)).collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
+        Ok(DeltaPage::from_stored(stored, after.seq, head))
+    }
+
+    async fn deltas_since(
+        &self,
+        id: &DocumentId,
+        since: Option<&VectorClock>,
+        after: Seq,
+    ) -> Result<Vec<NumberedDelta>, StoreError> {
+        let since = since.map(read::clock_json).transpose()?;
+        let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+        let limit = PAGE_DELTAS_MAX as i64;
+        self.deltas(
+            id,
+            statements::DELTAS_SINCE,
+            &[&id.as_str(), &since, &after, &limit, &PAGE_BYTES_MAX],
+        )
+        .await
+    }
+
+    async fn vector_clock(&self, id: &DocumentId) -> Result<VectorClock, StoreError> {
+        let rows = self.connections.rows(statements::VECTOR_CLOCK, &[&id.as_str()]).await?;
+        match rows.first() {
+            Some(row) => read::clock(id, row.try_get(0)?),
+            None => Ok(VectorClock::new()),
+        }
+    }
+
+    async fn save_snapshot(
+        &self,
+        id: &DocumentId,
+        snapshot: &StoredSnapshot,
+    ) -> Result<bool, StoreError> {
+        let position = snapshot.position;
+        let (epoch, seq) = (read::signed(position.epoch.0)?, read::signed(position.seq.0)?);
+        let clock = read::clock_json(&snapshot.clock)?;
+        let stored = self
+            .connections
+            .execute(
+                statements::SAVE_SNAPSHOT,
+                &[&id.as_str(), &epoch, &seq, &snapshot.bytes, &clock],
+            )
+            .await?;
+        if stored > 0 {
+            return Ok(true);
+        }
+        match self.positions(&[id.as_str()]).await?.get(id.as_str()) {
+            Some(head) if head.epoch == position.epoch && head.seq < position.seq => {
+                Err(StoreError::snapshot_ahead(id, position.seq, head.seq))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn snapshot(&self, id: &DocumentId) -> Result<Option<StoredSnapshot>, StoreError> {
+        let rows = self.connections.rows(statements::SNAPSHOT, &[&id.as_str()]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let epoch = Epoch(read::unsigned(row, 0)?);
+        read::snapshot(id, epoch, row.try_get(1)?, row, 2).map(Some)
+    }
+
+    async fn compact(&self, id: &DocumentId, up_to: &VectorClock) -> Result<u64, StoreError> {
+        let up_to = read::clock_json(up_to)?;
+        let id = id.as_str();
+        let rows = self.connections.rows(statements::COMPACTION_RANGE, &[&id]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(0);
+        };
+        let epoch: i64 = row.try_get(0)?;
+        let (Some(covered), Some(mut from)) = (row.try_get(1)?, row.try_get::<_, Option<i64>>(2)?)
+        else {
+            return Ok(0);
+        };
+        let mut removed = 0;
+        while from < covered {
+            let to = from.saturating_add(COMPACTION_STEP).min(covered);
+            let parameters: session::Parameters<'_> = &[&id, &epoch, &up_to, &from, &to];
+            removed += self.connections.execute(statements::COMPACT, parameters).await?;
+            from = to;
+        }
+        Ok(removed)
+    }
+
+    async fn heads(&self, ids: &[DocumentId]) -> Result<Vec<Option<Position>>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = ids.iter().map(DocumentId::as_str).collect();
+        let positions = self.positions(&names).await?;
+        Ok(names.iter().map(|name| positions.get(*name).copied()).collect())
+    }
+}
+
+/// The back end `postgresql`.
+#[derive(Debug)]
+pub struct PostgresProvider {
+    documents: PostgresStore,
+    connections: Connections,
+    pool_min: usize,
+}
+
+impl PostgresProvider {
+    /// Checks the options; connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a pool without connections.
+    pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+        if options.pool_max == 0 || options.pool_min > options.pool_max {
+            return Err(StoreError::Refused(format!(
+                "a pool of {} to {} connections",
+                options.pool_min, options.pool_max
+            )));
+        }
+        let connections = Connections::new(options)?;
+        let documents = PostgresStore { connections: connections.clone() };
+        Ok(Self { documents, connections, pool_min: options.pool_min })
+    }
+
+    /// The schema of the database.
+    #[must_use]
+    pub fn migrator(&self) -> Migrator {
+        Migrator::new(self.connections.clone(), migrate::MIGRATIONS)
+    }
+
+    async fn check_server(&self) -> Result<(), StoreError> {
+        let rows = self.connections.rows(statements::SERVER, &[]).await?;
+        let Some(row) = rows.first() else {
+            return Err(StoreError::Refused("the server does not say what it is".into()));
+        };
+        let (version, encoding): (i32, &str) = (row.try_get(0)?, row.try_get(1)?);
+        if version < 120_000 {
+            let text = format!("PostgreSQL 12 or newer is needed, this is {version}");
+            return Err(StoreError::Refused(text));
+        }
+        if encoding != "UTF8" {
+            let text = format!("the database's encoding must be UTF8, it is {encoding}");
+            return Err(StoreError::Refused(text));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StorageProvider for PostgresProvider {
+    fn name(&self) -> &'static str {
+        "postgresql"
+    }
+
+    fn documents(&self) -> &dyn DocumentStore {
+        &self.documents
+    }
+
+    async fn initialize(&self) -> Result<(), StoreError> {
+        self.check_server().await?;
+        self.migrator().run().await?;
+        self.connections.warm(self.pool_min).await
+    }
+
+    async fn check_health(&self) -> Result<Health, StoreError> {
+        let start = Instant::now();
+        self.connections.rows(statements::PING, &[]).await?;
+        Ok(Health { latency: start.elapsed() })
+    }
+}

@@ -1,0 +1,193 @@
+//! Brings the schema up to date, however many processes start at once.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::StoreError;
+use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
+
+use super::session::{Connections, Session};
+
+/// The files of `migrations/`, in order.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: "001_initial_schema",
+    sql: include_str!("../../migrations/001_initial_schema.sql"),
+}];
+
+/// Identifies the lock among those of other programs in the same database.
+const LOCK_KEY: i64 = 0x5379_6e63_4b69_7401;
+
+/// How long to wait for another process that is migrating.
+const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How long one migration may take: it may rewrite a large table.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// What the tables must have to be ours; other servers use the same names for other tables.
+const OUR_COLUMNS: [(&str, &str); 6] = [
+    ("documents", "epoch"),
+    ("documents", "head_seq"),
+    ("documents", "snapshot_seq"),
+    ("documents", "vector_clock"),
+    ("deltas", "seq"),
+    ("deltas", "vector_clock"),
+];
+
+const COLUMNS: &str = "SELECT table_name::text, column_name::text FROM information_schema.columns \
+    WHERE table_schema = current_schema() \
+    AND table_name IN ('documents', 'deltas', 'schema_migrations')";
+
+const APPLIED: &str =
+    "SELECT version, checksum, applied_at FROM schema_migrations ORDER BY version";
+
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (\
+    version VARCHAR(255) PRIMARY KEY, \
+    applied_at TIMESTAMPTZ NOT NULL DEFAULT now(), \
+    checksum VARCHAR(64) NOT NULL)";
+
+const RECORD: &str = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)";
+
+/// Reads and changes the schema of one database.
+#[derive(Debug)]
+pub struct Migrator {
+    connections: Connections,
+    known: &'static [Migration],
+    lock_timeout: Duration,
+}
+
+impl Migrator {
+    pub(super) fn new(connections: Connections, known: &'static [Migration]) -> Self {
+        Self { connections, known, lock_timeout: LOCK_TIMEOUT_DEFAULT }
+    }
+
+    /// Uses these files instead of those that are built in.
+    #[must_use]
+    pub fn with_migrations(self, known: &'static [Migration]) -> Self {
+        Self { known, ..self }
+    }
+
+    /// Waits this long for another process that is migrating.
+    #[must_use]
+    pub fn with_lock_timeout(self, lock_timeout: Duration) -> Self {
+        Self { lock_timeout, ..self }
+    }
+
+    /// What the database has and lacks. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when this program can't work with what is there.
+    pub async fn status(&self) -> Result<MigrationStatus, StoreError> {
+        self.connections
+            .within(async {
+                let session = self.connections.session().await?;
+                let status = self.read_status(&session).await?;
+                session.release();
+                Ok(status)
+            })
+            .await
+    }
+
+    /// What [`Migrator::run`] would apply. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Migrator::status`].
+    pub async fn plan(&self) -> Result<Vec<Migration>, StoreError> {
+        Ok(self.status().await?.pending)
+    }
+
+    /// Applies what is missing; the answer names it. Each migration is one transaction.
+    ///
+    /// # Errors
+    /// As [`Migrator::status`]; [`StoreError::Timeout`] when another process holds the lock for
+    /// too long; whatever the database says about a migration. Those before it stay applied.
+    pub async fn run(&self) -> Result<Vec<Migration>, StoreError> {
+        // The connection is closed at the end whatever happens, and the lock goes with it.
+        let session = self.connections.within(self.connections.session()).await?;
+        self.lock(&session).await?;
+        let pending = self
+            .connections
+            .within(async {
+                let status = self.read_status(&session).await?;
+                session.batch_execute(CREATE_TABLE).await?;
+                Ok(status.pending)
+            })
+            .await?;
+        for migration in &pending {
+            let applied = tokio::time::timeout(MIGRATION_TIMEOUT, apply(&session, migration));
+            applied.await.map_err(|_| StoreError::Timeout(MIGRATION_TIMEOUT))??;
+            tracing::info!(migration = migration.version, "applied a migration");
+        }
+        Ok(pending)
+    }
+
+    async fn lock(&self, session: &Session) -> Result<(), StoreError> {
+        let settings = format!(
+            "SET statement_timeout = {}; SET lock_timeout = {}",
+            MIGRATION_TIMEOUT.as_millis(),
+            self.lock_timeout.as_millis()
+        );
+        let lock = async {
+            session.batch_execute(&settings).await?;
+            session.query("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]).await?;
+            // A migration may wait for the tables as long as it likes: others are using them.
+            session.batch_execute("SET lock_timeout = 0").await
+        };
+        let deadline = self.lock_timeout + self.connections.call_timeout();
+        match tokio::time::timeout(deadline, lock).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Err(error.into())
+            }
+            _ => Err(StoreError::Timeout(self.lock_timeout)),
+        }
+    }
+
+    async fn read_status(&self, session: &Session) -> Result<MigrationStatus, StoreError> {
+        let mut columns: Vec<(String, String)> = Vec::new();
+        for row in session.query(COLUMNS, &[]).await? {
+            columns.push((row.try_get(0)?, row.try_get(1)?));
+        }
+        let has_table = |name: &str| columns.iter().any(|(table, _)| table == name);
+        let has_column = |(table, column)| columns.iter().any(|(t, c)| t == table && c == column);
+        let mut applied = Vec::new();
+        if has_table("schema_migrations") {
+            if !has_column(("schema_migrations", "checksum")) {
+                return Err(foreign("schema_migrations"));
+            }
+            for row in session.query(APPLIED, &[]).await? {
+                applied.push(AppliedMigration {
+                    version: row.try_get(0)?,
+                    checksum: row.try_get(1)?,
+                    applied_at: row.try_get(2)?,
+                });
+            }
+        }
+        let pending = pending(self.known, &applied)?;
+        for (table, column) in OUR_COLUMNS {
+            let made_by_us = !applied.is_empty() && has_column((table, column));
+            if has_table(table) && !made_by_us {
+                return Err(foreign(table));
+            }
+        }
+        Ok(MigrationStatus { applied, pending })
+    }
+}
+
+fn foreign(table: &str) -> StoreError {
+    StoreError::Schema(format!(
+        "the table {table} was made by another program and has other columns than this one needs: \
+         use another database or schema"
+    ))
+}
+
+async fn apply(session: &Session, migration: &Migration) -> Result<(), StoreError> {
+    let failed = |error: tokio_postgres::Error| match StoreError::from(error) {
+        error if error.is_transient() => error,
+        error => StoreError::Schema(format!("migration {}: {error}", migration.version)),
+    };
+    session.batch_execute("BEGIN").await?;
+    session.batch_execute(migration.sql).await.map_err(failed)?;
+    session.execute(RECORD, &[&migration.version, &migration.checksum()]).await.map_err(failed)?;
+    session.batch_execute("COMMIT").await.map_err(failed)
+}

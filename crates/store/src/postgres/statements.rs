@@ -1,0 +1,180 @@
+//! Every statement of the PostgreSQL back end. Each is prepared once per connection.
+//!
+//! Arrays stand for rows: one statement for a batch of any size is planned once and costs one
+//! round trip.
+
+/// Locks the documents in the order of their ids, numbers the deltas from each one's head, merges
+/// the clocks and moves the heads. Documents that aren't there are left out of the answer.
+///
+/// One statement rather than a transaction of several: it takes effect whole or not at all even
+/// when its connection is dropped in the middle. After it has waited for a lock it sees the newest
+/// version of the row (PostgreSQL re-reads a locked or updated row, not the rest of the snapshot),
+/// which is all it reads. A repeated delta violates a unique key.
+///
+/// `NO KEY` is the lock that the update takes anyway. Parameters: documents with count of deltas
+/// and merged clock of each; deltas with document, place, id, client, data, clock and timestamp.
+pub(super) const APPEND: &str = r#"
+WITH locked AS MATERIALIZED (
+    SELECT id, head_seq FROM documents
+    WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
+), stored AS (
+    INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
+    SELECT locked.id, locked.head_seq + delta.place, delta.id, delta.client_id,
+        delta.data::json, delta.clock::jsonb, delta.timestamp
+    FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::bigint[])
+        AS delta (document_id, place, id, client_id, data, clock, timestamp)
+    JOIN locked ON locked.id = delta.document_id
+)
+UPDATE documents SET
+    head_seq = locked.head_seq + batch.added,
+    vector_clock = documents.vector_clock || (
+        SELECT coalesce(jsonb_object_agg(entry.key, greatest(
+            entry.value::bigint, (documents.vector_clock ->> entry.key)::bigint)), '{}')
+        FROM jsonb_each_text(batch.clock::jsonb) AS entry
+    ),
+    updated_at = clock_timestamp()
+FROM locked
+JOIN unnest($1::text[], $2::bigint[], $3::text[]) AS batch (id, added, clock)
+    ON batch.id = locked.id
+WHERE documents.id = locked.id
+RETURNING documents.id, documents.epoch, documents.head_seq
+"#;
+
+/// Makes those documents that aren't there, with their first deltas; the answer names them.
+/// Parameters as of [`APPEND`].
+pub(super) const CREATE_WITH_DELTAS: &str = r#"
+WITH created AS (
+    INSERT INTO documents (id, head_seq, vector_clock)
+    SELECT batch.id, batch.added, batch.clock::jsonb
+    FROM unnest($1::text[], $2::bigint[], $3::text[]) AS batch (id, added, clock)
+    ORDER BY batch.id COLLATE "C"
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, epoch, head_seq
+), stored AS (
+    INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
+    SELECT created.id, delta.place, delta.id, delta.client_id,
+        delta.data::json, delta.clock::jsonb, delta.timestamp
+    FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::bigint[])
+        AS delta (document_id, place, id, client_id, data, clock, timestamp)
+    JOIN created ON created.id = delta.document_id
+)
+SELECT id, epoch, head_seq FROM created
+"#;
+
+/// Keeps the documents as they are until the transaction ends.
+pub(super) const LOCK: &str = r#"
+SELECT id, epoch, head_seq FROM documents
+WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
+"#;
+
+/// Which of the deltas are there, as pairs of document and delta.
+pub(super) const FIND_DELTAS: &str = r#"
+SELECT deltas.document_id, deltas.id, deltas.seq
+FROM unnest($1::text[], $2::text[]) AS wanted (document_id, id)
+JOIN deltas ON deltas.document_id = wanted.document_id AND deltas.id = wanted.id
+"#;
+
+/// One statement sees one moment: head, clock and snapshot belong together.
+pub(super) const GET: &str = r#"
+SELECT epoch, head_seq, vector_clock::text, snapshot, snapshot_clock::text, snapshot_seq,
+    created_at, updated_at
+FROM documents WHERE id = $1::text
+"#;
+
+pub(super) const CREATE: &str = r#"
+INSERT INTO documents (id) VALUES ($1::text) ON CONFLICT (id) DO NOTHING
+"#;
+
+pub(super) const EXISTS: &str = "SELECT 1 FROM documents WHERE id = $1::text";
+
+pub(super) const LOCK_FOR_DELETE: &str = "SELECT 1 FROM documents WHERE id = $1::text FOR UPDATE";
+
+pub(super) const DELETE_DELTAS: &str = "DELETE FROM deltas WHERE document_id = $1::text";
+
+pub(super) const DELETE: &str = "DELETE FROM documents WHERE id = $1::text";
+
+/// No id is empty, so all are greater than the empty text.
+pub(super) const DOCUMENT_IDS: &str = r#"
+SELECT id FROM documents WHERE id > $1::text ORDER BY id LIMIT $2::bigint
+"#;
+
+/// The deltas after a number, as long as the epoch is the one that is asked for: at most `$4` rows
+/// and not many more than `$5` bytes, but one at least. Joined to the document so that its head
+/// and its deltas are of one moment; a document without such deltas gives one row without a delta.
+pub(super) const DELTAS_AFTER: &str = r#"
+SELECT documents.epoch, documents.head_seq, page.seq, page.id, page.client_id, page.data::text,
+    page.vector_clock::text, page.timestamp
+FROM documents LEFT JOIN LATERAL (
+    SELECT * FROM (
+        SELECT seq, id, client_id, data, vector_clock, timestamp,
+            sum(pg_column_size(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+                - pg_column_size(data) AS bytes_before
+        FROM deltas
+        WHERE document_id = documents.id AND seq > $3::bigint AND documents.epoch = $2::bigint
+        ORDER BY seq LIMIT $4::bigint
+    ) AS counted WHERE bytes_before < $5::bigint
+) AS page ON true
+WHERE documents.id = $1::text ORDER BY page.seq
+"#;
+
+/// The deltas that the clock `$2` has not seen; all without one. Bounded as in [`DELTAS_AFTER`].
+pub(super) const DELTAS_SINCE: &str = r#"
+SELECT seq, id, client_id, data::text, vector_clock::text, timestamp FROM (
+    SELECT seq, id, client_id, data, vector_clock, timestamp,
+        sum(pg_column_size(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+            - pg_column_size(data) AS bytes_before
+    FROM deltas
+    WHERE document_id = $1::text AND seq > $3::bigint AND ($2::text IS NULL OR EXISTS (
+        SELECT FROM jsonb_each_text(vector_clock) AS entry
+        WHERE entry.value::bigint > coalesce(($2::text::jsonb ->> entry.key)::bigint, 0)))
+    ORDER BY seq LIMIT $4::bigint
+) AS counted WHERE bytes_before < $5::bigint ORDER BY seq
+"#;
+
+pub(super) const VECTOR_CLOCK: &str = r#"
+SELECT vector_clock::text FROM documents WHERE id = $1::text
+"#;
+
+/// `updated_at` stays: a snapshot changes nothing that a reader could see.
+pub(super) const SAVE_SNAPSHOT: &str = r#"
+UPDATE documents SET snapshot = $4::bytea, snapshot_clock = $5::text::jsonb, snapshot_seq = $3
+WHERE id = $1::text AND epoch = $2::bigint AND head_seq >= $3::bigint
+    AND (snapshot_seq IS NULL OR snapshot_seq <= $3::bigint)
+"#;
+
+pub(super) const SNAPSHOT: &str = r#"
+SELECT epoch, snapshot, snapshot_clock::text, snapshot_seq
+FROM documents WHERE id = $1::text AND snapshot IS NOT NULL
+"#;
+
+/// From where to where compaction has to look: before the first delta, and the last one covered.
+pub(super) const COMPACTION_RANGE: &str = r#"
+SELECT documents.epoch, documents.snapshot_seq, (
+    SELECT seq - 1 FROM deltas WHERE document_id = documents.id ORDER BY seq LIMIT 1
+) FROM documents WHERE id = $1::text
+"#;
+
+/// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock has seen and the snapshot covers.
+pub(super) const COMPACT: &str = r#"
+DELETE FROM deltas USING documents
+WHERE documents.id = $1::text AND documents.epoch = $2::bigint
+    AND deltas.document_id = documents.id
+    AND deltas.seq <= documents.snapshot_seq
+    AND deltas.seq > $4::bigint AND deltas.seq <= $5::bigint
+    AND NOT EXISTS (
+        SELECT FROM jsonb_each_text(deltas.vector_clock) AS entry
+        WHERE entry.value::bigint > coalesce(($3::text::jsonb ->> entry.key)::bigint, 0))
+"#;
+
+pub(super) const HEADS: &str = r#"
+SELECT id, epoch, head_seq FROM documents WHERE id = ANY($1::text[])
+"#;
+
+/// What the tables hold must survive the way there and back, and `MATERIALIZED` needs version 12.
+pub(super) const SERVER: &str = r#"
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding')
+"#;
+
+pub(super) const PING: &str = "SELECT 1";

@@ -1,0 +1,20 @@
+//! What tests and benchmarks need around the server: PostgreSQL, Redis, free ports and server processes.
+//!
+//! A missing back end is a failure with a text that says what to install, never a skipped test: a
+//! skipped durability test looks exactly like a passing one.
+//!
+//! Nothing here knows the protocol or the other crates; a server is a binary with arguments.
+
+mod child;
+mod error;
+mod port;
+mod postgres;
+mod redis;
+mod server_process;
+mod service;
+
+pub use error::Error;
+pub use port::free_port;
+pub use postgres::{Database, POSTGRES_VARIABLE, Postgres};
+pub use redis::{REDIS_VARIABLE, Redis};
+pub use server_process::{Finished, ServerCommand, ServerProcess};

@@ -1,0 +1,224 @@
+//! A PostgreSQL instance of our own: `initdb` and `postgres` in a temporary directory.
+
+use std::ffi::OsString;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Signal, geteuid};
+use tempfile::TempDir;
+
+use super::address::Address;
+use super::{PROBE_DEADLINE, execute};
+use crate::service::Service;
+use crate::{Error, free_port};
+
+/// Recovery after a kill replays the log of the whole test.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a starting server is asked. Its log says that it is ready, but a file cannot be waited for.
+const START_POLL: Duration = Duration::from_millis(50);
+
+/// Another process can take a free port before PostgreSQL does, but not again and again; and after a
+/// kill the orphaned back ends need a moment to notice before the data directory is free.
+const START_ATTEMPTS: usize = 20;
+
+/// Between two attempts: what an orphaned back end needs to notice that its server is gone.
+const START_ATTEMPT_GAP: Duration = Duration::from_millis(250);
+
+const INSTALL_HINT: &str = "PostgreSQL is not installed; on Debian: apt-get install postgresql";
+
+/// PostgreSQL refuses to run as root; this is the account its Debian package makes.
+const UNPRIVILEGED_USER: &str = "postgres";
+
+const SETTINGS: &[&str] = &[
+    // What an acknowledgement means is under test.
+    "fsync=on",
+    "synchronous_commit=on",
+    "full_page_writes=on",
+    "listen_addresses=127.0.0.1",
+    // Many test processes, each with servers that hold a pool.
+    "max_connections=300",
+    "shared_buffers=64MB",
+];
+
+pub(super) struct Private {
+    service: Option<Service>,
+    directory: TempDir,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl Private {
+    pub(super) async fn start() -> Result<Self, Error> {
+        let programs = find_programs().ok_or_else(|| Error::new(INSTALL_HINT))?;
+        let directory = tempfile::Builder::new()
+            .prefix("synckit-postgres-")
+            .tempdir()
+            .map_err(Error::while_doing("make a directory for PostgreSQL"))?;
+        if geteuid().is_root() {
+            let (user, group) = unprivileged_ids()?;
+            chown(directory.path(), Some(user), Some(group))
+                .map_err(Error::while_doing("give the directory to the postgres account"))?;
+        }
+        initialise(&programs, directory.path())?;
+        let mut private = Self { service: None, directory, programs, port: free_port() };
+        private.start_with_retries(free_port).await?;
+        Ok(private)
+    }
+
+    pub(super) fn address(&self) -> Address {
+        Address {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+            user: "synckit".to_owned(),
+            password: "synckit_test".to_owned(),
+            database: "postgres".to_owned(),
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        self.service.take().expect("PostgreSQL runs").stop(Signal::INT).await;
+    }
+
+    pub(super) async fn kill9(&mut self) {
+        self.service.take().expect("PostgreSQL runs").stop(Signal::KILL).await;
+    }
+
+    pub(super) async fn start_again(&mut self) -> Result<(), Error> {
+        assert!(self.service.is_none(), "PostgreSQL runs already");
+        // The clients know the old port, so a port that is taken for a moment has to be waited for.
+        let port = self.port;
+        self.start_with_retries(|| port).await
+    }
+
+    async fn start_with_retries(&mut self, next_port: impl Fn() -> u16) -> Result<(), Error> {
+        let mut gap = tokio::time::interval(START_ATTEMPT_GAP);
+        for _ in 1..START_ATTEMPTS {
+            gap.tick().await;
+            match self.start_once().await {
+                Err(error)
+                    if error.mentions("already in use")
+                        || error.mentions("Address already")
+                        || error.mentions("pre-existing shared memory")
+                        || error.mentions("lock file") =>
+                {
+                    self.port = next_port();
+                }
+                result => return result,
+            }
+        }
+        self.start_once().await
+    }
+
+    async fn start_once(&mut self) -> Result<(), Error> {
+        let data = self.directory.path().join("data");
+        let mut command = as_unprivileged();
+        command.push(self.programs.join("postgres").into());
+        command.extend(["-D".into(), data.into()]);
+        command.extend(["-k".into(), self.directory.path().into()]);
+        command.extend(["-p".into(), self.port.to_string().into()]);
+        for setting in SETTINGS {
+            command.extend(["-c".into(), setting.into()]);
+        }
+        // A failed attempt must not be explained by the log of the one before.
+        let _ = std::fs::remove_file(self.directory.path().join("log"));
+        let service = Service::spawn(self.directory.path(), "QUIT", &command)?;
+        let address = self.address();
+        let ready = async {
+            let mut poll = tokio::time::interval(START_POLL);
+            loop {
+                poll.tick().await;
+                let answered = execute(&address, "SELECT 1", PROBE_DEADLINE).await.is_ok();
+                if !service.is_running() {
+                    return false;
+                }
+                if answered {
+                    return true;
+                }
+            }
+        };
+        if tokio::time::timeout(START_DEADLINE, ready).await != Ok(true) {
+            let log = service.log_tail();
+            service.stop(Signal::KILL).await;
+            return Err(Error::new(format!("PostgreSQL did not get ready; its log:\n{log}")));
+        }
+        self.service = Some(service);
+        Ok(())
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        if let Some(service) = self.service.take() {
+            // The immediate shutdown: it ends the back ends and frees the shared memory, which a kill
+            // would not, and there is nothing worth writing.
+            service.stop_blocking(Signal::QUIT);
+        }
+    }
+}
+
+fn initialise(programs: &Path, directory: &Path) -> Result<(), Error> {
+    let mut command = as_unprivileged();
+    command.push(programs.join("initdb").into());
+    command.extend(["-D".into(), directory.join("data").into()]);
+    // The empty cluster needs no sync: a machine that dies here takes the test with it.
+    command.extend(["--no-sync", "--username=synckit", "--auth=trust"].map(OsString::from));
+    command.extend(["--encoding=UTF8", "--locale=C"].map(OsString::from));
+    let output = Command::new(&command[0])
+        .args(&command[1..])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Error::while_doing("run initdb"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(Error::new(format!("initdb failed, {}:\n{text}", output.status)))
+}
+
+/// What to put in front of a command so that it does not run as root. It replaces itself by the command,
+/// so the process id stays the one that was started.
+fn as_unprivileged() -> Vec<OsString> {
+    if !geteuid().is_root() {
+        return Vec::new();
+    }
+    let user = format!("--reuid={UNPRIVILEGED_USER}");
+    let group = format!("--regid={UNPRIVILEGED_USER}");
+    vec!["setpriv".into(), user.into(), group.into(), "--init-groups".into(), "--".into()]
+}
+
+fn unprivileged_ids() -> Result<(u32, u32), Error> {
+    let accounts = std::fs::read_to_string("/etc/passwd")
+        .map_err(Error::while_doing("read the accounts of this machine"))?;
+    let ids = accounts.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        if parts.next()? != UNPRIVILEGED_USER {
+            return None;
+        }
+        let user = parts.nth(1)?.parse().ok()?;
+        Some((user, parts.next()?.parse().ok()?))
+    });
+    ids.ok_or_else(|| Error::new(format!("no account {UNPRIVILEGED_USER}: {INSTALL_HINT}")))
+}
+
+/// The newest version of the Debian packages, else what the search path has.
+fn find_programs() -> Option<PathBuf> {
+    let mut candidates: Vec<(u32, PathBuf)> = Vec::new();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        for version in versions.flatten() {
+            let number = version.file_name().to_str().and_then(|name| name.parse().ok());
+            candidates.extend(number.map(|number| (number, version.path().join("bin"))));
+        }
+    }
+    candidates.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    let on_search_path = std::env::split_paths(&search_path);
+    candidates
+        .into_iter()
+        .map(|(_, directory)| directory)
+        .chain(on_search_path)
+        .find(|directory| ["initdb", "postgres"].iter().all(|name| directory.join(name).is_file()))
+}
