@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::VectorClock;
 use crate::delta::{Change, Delta, Stamp};
-use crate::ids::FieldName;
+use crate::ids::{FieldName, Millis};
 
 /// What became of one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,16 @@ impl Document {
             Outcome::Lost | Outcome::Duplicate => self.stamp.max(stamp.counter) + 1,
         };
         outcome
+    }
+
+    /// Forgets deletions older than `before`; how many. Only for a copy that is about to be stored,
+    /// and only when nothing older than `before` is let in any more: such a write would bring the
+    /// field back here and not where the deletion is still known.
+    pub fn forget_tombstones(&mut self, before: Millis) -> usize {
+        let known = self.fields.len();
+        self.fields
+            .retain(|_, field| field.value != Change::Delete || field.stamp.timestamp >= before);
+        known - self.fields.len()
     }
 
     /// The document stamp: 0 until the first write, then rising with every one.

@@ -112,9 +112,19 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
 
 /// Appends `number` in decimal.
 pub fn write_number(out: &mut Vec<u8>, number: u64) {
-    use std::io::Write as _;
-    // Writing into a Vec cannot fail.
-    let _ = write!(out, "{number}");
+    // By hand, because formatting costs more than the rest of a short message.
+    let mut digits = [0_u8; 20];
+    let mut rest = number;
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -59,6 +59,10 @@ pub struct Limits {
     /// How far ahead of the server's clock an edit's timestamp may be, in milliseconds. One
     /// further ahead is set to the server's now, so that no wrong clock wins for ever.
     pub clock_skew_max_ms: u64,
+    /// How far back an edit's timestamp may be, in milliseconds. One further back is set to that
+    /// moment: deletions older than this may have been forgotten, and a write that would lose to
+    /// one must not win on one node and lose on another.
+    pub tombstone_horizon_ms: u64,
     /// Documents one connection may be subscribed to at once.
     pub subscriptions_max: usize,
     /// Edits of one document on their way to the store at once. Past it the document's mailbox
@@ -72,6 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             clock_skew_max_ms: 300_000,
+            tombstone_horizon_ms: 30 * 24 * 3_600_000,
             subscriptions_max: 1_000,
             edits_in_flight_max: 4_096,
             messages_per_minute: 0,

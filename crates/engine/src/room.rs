@@ -52,6 +52,8 @@ pub enum Command {
         message_id: String,
         /// In order; never empty.
         drafts: Vec<Draft>,
+        /// Whether to send all changes from then on: the writer may read the document.
+        follow: bool,
     },
     /// Everybody's presence, and all changes of it.
     AwarenessSubscribe,
@@ -161,6 +163,8 @@ pub struct Room<H> {
     position: Position,
     document: Document,
     members: BTreeMap<SessionId, Member<H>>,
+    /// Those who left, but some of whose edits are still to be acknowledged.
+    leaving: BTreeSet<SessionId>,
     awareness: Awareness,
     tickets: BTreeMap<TicketId, Ticket>,
     last_ticket: u64,
@@ -170,8 +174,11 @@ pub struct Room<H> {
     counters: VectorClock,
     /// Numbered deltas that cannot be applied yet because others are missing before them.
     arrived: BTreeMap<Seq, Delta>,
-    /// Whether an answer to [`Effect::Fetch`] or [`Effect::Reload`] is still to come.
-    reading: bool,
+    /// Where the room stood when it asked for the answer to [`Effect::Fetch`] or
+    /// [`Effect::Reload`] that is still to come.
+    reading: Option<Position>,
+    /// Whether more may be stored than the answer that is still to come will show.
+    behind: bool,
 }
 
 impl<H> Room<H> {
@@ -184,6 +191,7 @@ impl<H> Room<H> {
             position: loaded.position,
             document: loaded.document,
             members: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             awareness: Awareness::default(),
             tickets: BTreeMap::new(),
             last_ticket: 0,
@@ -191,7 +199,8 @@ impl<H> Room<H> {
             bytes_in_flight: 0,
             counters: VectorClock::new(),
             arrived: BTreeMap::new(),
-            reading: false,
+            reading: None,
+            behind: false,
         }
     }
 
@@ -218,7 +227,9 @@ impl<H> Room<H> {
     /// Whether nobody is here and nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.tickets.is_empty() && !self.reading
+        self.members.len() == self.leaving.len()
+            && self.tickets.is_empty()
+            && self.reading.is_none()
     }
 
     /// Whether edits were given to the store that it has not answered yet.
@@ -250,6 +261,7 @@ impl<H> Room<H> {
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<H>, effects: &mut Vec<Effect>) {
+        self.dismiss();
         match input {
             Input::Command { session, handle, command } => {
                 self.command(session, handle, command, effects);
@@ -257,13 +269,17 @@ impl<H> Room<H> {
             Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
             Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
             Input::Fetched(deltas) => {
-                self.reading = false;
+                self.reading = None;
                 self.arrived.extend(deltas);
                 self.advance(effects);
+                self.read_on(effects);
             }
             Input::Reloaded(loaded) => {
-                self.reading = false;
-                self.reload(loaded, effects);
+                let asked_at = self.reading.take();
+                if !self.is_outdated(loaded.position, asked_at) {
+                    self.reload(loaded, effects);
+                }
+                self.read_on(effects);
             }
         }
     }
@@ -284,13 +300,14 @@ impl<H> Room<H> {
             follows_presence: false,
             writers: BTreeSet::new(),
         });
+        self.leaving.remove(&session);
         match command {
             Command::Subscribe { request_id, replay } => {
                 member.follows_document = true;
                 self.answer_subscribe(session, request_id, replay, effects);
             }
-            Command::Edit { message_id, drafts } => {
-                member.follows_document = true;
+            Command::Edit { message_id, drafts, follow } => {
+                member.follows_document |= follow;
                 for draft in &drafts {
                     if member.writers.len() < FEEDBACK_CLIENTS_MAX {
                         member.writers.insert(draft.client.clone());
@@ -379,6 +396,7 @@ impl<H> Room<H> {
 
     fn stored(&mut self, epoch: Epoch, edits: Vec<Stored>, effects: &mut Vec<Effect>) {
         let mut repeats = Vec::new();
+        let mut repeated_up_to = Seq(0);
         let mut arrived = Vec::new();
         for edit in edits {
             let Some(ticket) = self.redeem(edit.ticket) else { continue };
@@ -389,7 +407,10 @@ impl<H> Room<H> {
             for (delta, delivery) in edit.deltas {
                 match delivery {
                     Delivery::Stored(seq) => arrived.push((seq, delta)),
-                    Delivery::Repeated(_) => repeats.push((ticket.session, delta)),
+                    Delivery::Repeated(seq) => {
+                        repeated_up_to = repeated_up_to.max(seq);
+                        repeats.push((ticket.session, delta));
+                    }
                 }
             }
         }
@@ -400,7 +421,12 @@ impl<H> Room<H> {
         if self.position.epoch == epoch {
             self.arrived.extend(arrived);
             self.advance(effects);
+            if repeated_up_to > self.position.seq {
+                // Stored by a try that seemed to fail, or by another node.
+                self.catch_up(effects);
+            }
         } else {
+            self.behind = self.reading.is_some();
             self.read(Effect::Reload, effects);
         }
         for (session, delta) in repeats {
@@ -410,6 +436,9 @@ impl<H> Room<H> {
 
     /// The retrying client may have missed what became of its edit, so it gets the value again.
     fn answer_repeat(&self, session: SessionId, delta: &Delta, effects: &mut Vec<Effect>) {
+        if !self.members.get(&session).is_some_and(|member| member.follows_document) {
+            return;
+        }
         let clock = self.stamp_clock(&BTreeSet::from([delta.client.clone()]));
         for (name, _) in &delta.changes {
             if let Some(field) = self.document.field(name.as_str()) {
@@ -428,7 +457,7 @@ impl<H> Room<H> {
         }
         // The store may have taken them all the same.
         if code.is_retryable() {
-            self.read(Effect::Fetch(self.position), effects);
+            self.catch_up(effects);
         }
     }
 
@@ -454,17 +483,41 @@ impl<H> Room<H> {
                 }
             }
         }
-        if self.tickets.is_empty() {
+        if self.tickets.is_empty() && self.reading.is_none() {
             self.counters = VectorClock::new();
         }
         self.broadcast(dirty, &writers, effects);
     }
 
     fn read(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
-        if !self.reading {
-            self.reading = true;
+        if self.reading.is_none() {
+            self.reading = Some(self.position);
             effects.push(effect);
         }
+    }
+
+    /// Reads what may be stored beyond the position. An answer on its way may be from before.
+    fn catch_up(&mut self, effects: &mut Vec<Effect>) {
+        self.behind = self.reading.is_some();
+        self.read(Effect::Fetch(self.position), effects);
+    }
+
+    /// Reads again if the answer that came may have been from before what was then stored.
+    fn read_on(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.behind) {
+            self.read(Effect::Fetch(self.position), effects);
+        }
+    }
+
+    /// Whether the room has gone on since a document was read, so that it would fall back.
+    fn is_outdated(&mut self, loaded: Position, asked_at: Option<Position>) -> bool {
+        if loaded.epoch == self.position.epoch {
+            return loaded.seq < self.position.seq;
+        }
+        // Which epoch is the newer one only another read can tell.
+        let has_moved = asked_at.is_some_and(|asked_at| asked_at != self.position);
+        self.behind |= has_moved;
+        has_moved
     }
 
     fn reload(&mut self, loaded: Snapshot, effects: &mut Vec<Effect>) {
@@ -473,13 +526,13 @@ impl<H> Room<H> {
             self.arrived.clear();
         }
         self.position = loaded.position;
-        let dirty = before
-            .fields()
-            .chain(self.document.fields())
-            .filter(|(name, _)| before.field(name.as_str()) != self.document.field(name.as_str()))
-            .map(|(name, _)| name.clone())
-            .collect();
-        self.broadcast(dirty, &BTreeSet::new(), effects);
+        if before != self.document {
+            // Unchanged fields as well: writes that lost may be among what was skipped, and their
+            // writers still show them.
+            let names = before.fields().chain(self.document.fields());
+            let dirty = names.map(|(name, _)| name.clone()).collect();
+            self.broadcast(dirty, &BTreeSet::new(), effects);
+        }
         self.advance(effects);
     }
 
@@ -493,7 +546,11 @@ impl<H> Room<H> {
         if dirty.is_empty() {
             return;
         }
-        let clock = self.stamp_clock(writers);
+        let clock = match self.document.stamp() {
+            // The document was deleted; clients cannot read a delta whose clock is empty.
+            0 => JsonText::from_trusted("{\"server\":1}"),
+            _ => self.stamp_clock(writers),
+        };
         effects.extend(dirty.into_iter().map(|name| {
             let field = self.document.field(name.as_str());
             let value = field.map_or(Change::Delete, |field| field.value.clone());
@@ -585,8 +642,29 @@ impl<H> Room<H> {
         }
     }
 
+    /// Lets those go who left and whose edits were answered, by the input before this one.
+    fn dismiss(&mut self) {
+        let Self { leaving, members, tickets, .. } = self;
+        leaving.retain(|session| {
+            let waits = tickets.values().any(|ticket| ticket.session == *session);
+            if !waits {
+                members.remove(session);
+            }
+            waits
+        });
+    }
+
     fn leave(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
-        self.members.remove(&session);
+        if self.tickets.values().any(|ticket| ticket.session == session) {
+            if let Some(member) = self.members.get_mut(&session) {
+                self.leaving.insert(session);
+                member.follows_document = false;
+                member.follows_presence = false;
+                member.writers.clear();
+            }
+        } else {
+            self.members.remove(&session);
+        }
         for (client, clock) in self.awareness.disconnect(session) {
             effects.push(Effect::BroadcastPresence(ServerMessage::AwarenessUpdate {
                 document: self.id.clone(),

@@ -331,10 +331,12 @@ impl Session {
                 }
             };
             let latest = now.saturating_add(self.limits.clock_skew_max_ms);
-            let timestamp = if written_at > latest { now } else { written_at };
+            let earliest = now.saturating_sub(self.limits.tombstone_horizon_ms);
+            let timestamp = if written_at > latest { now } else { written_at.max(earliest) };
             drafts.push(Draft { id, client, counter: operation.counter, timestamp, changes });
         }
-        Ok((document, Command::Edit { message_id, drafts }))
+        let follow = self.permissions().is_some_and(|allowed| allowed.may_read(&document));
+        Ok((document, Command::Edit { message_id, drafts, follow }))
     }
 
     fn permissions(&self) -> Option<&Permissions> {
@@ -382,27 +384,28 @@ impl Session {
 #[derive(Debug)]
 struct Allowance {
     per_minute: u32,
-    /// In thousandths of a message.
+    /// In parts of a message, of which a millisecond earns `per_minute`.
     left: u64,
     counted_at: Millis,
 }
 
+/// Milliseconds of a minute, and so parts of a message.
+const MINUTE: u64 = 60_000;
+
 impl Allowance {
     fn new(per_minute: u32) -> Self {
-        Self { per_minute, left: u64::from(per_minute) * 1_000, counted_at: 0 }
+        Self { per_minute, left: u64::from(per_minute) * MINUTE, counted_at: 0 }
     }
 
     fn spend(&mut self, now: Millis) -> Result<(), ErrorReply> {
         if self.per_minute == 0 {
             return Ok(());
         }
-        let full = u64::from(self.per_minute) * 1_000;
-        let earned = now.saturating_sub(self.counted_at).saturating_mul(full) / 60_000;
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(full);
-            self.counted_at = now;
-        }
-        match self.left.checked_sub(1_000) {
+        let per_minute = u64::from(self.per_minute);
+        let earned = now.saturating_sub(self.counted_at).saturating_mul(per_minute);
+        self.left = self.left.saturating_add(earned).min(per_minute * MINUTE);
+        self.counted_at = self.counted_at.max(now);
+        match self.left.checked_sub(MINUTE) {
             Some(left) => self.left = left,
             None => return Err(ErrorReply::new(ErrorCode::RateLimitExceeded)),
         }

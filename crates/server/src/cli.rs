@@ -31,6 +31,62 @@ pub enum Command {
     Dev(DevFlags),
     /// Print every setting with its value, where that came from, and its environment names
     Config(ServerFlags),
+    /// Measure a server: starts one of its own with the configured storage, or loads a running one
+    Bench(BenchFlags),
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchFlags {
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Load this running server, such as ws://127.0.0.1:8080, instead of starting one
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The process whose CPU and memory are measured, with --url
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub pid: Option<u32>,
+    /// How long to load the server, in seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3_600))]
+    pub seconds: u16,
+    /// What to measure.
+    #[command(subcommand)]
+    pub scenario: BenchScenario,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum BenchScenario {
+    /// Acknowledged edits: clients that each keep a window of unacknowledged edits
+    Acks {
+        /// Clients
+        #[arg(long, default_value_t = 50)]
+        clients: u32,
+        /// Unacknowledged edits of each
+        #[arg(long, default_value_t = 32)]
+        window: u32,
+        /// Documents they share [default: one for each client]
+        #[arg(long)]
+        documents: Option<u32>,
+    },
+    /// Deliveries: one writer a document and many readers
+    Fanout {
+        /// Documents
+        #[arg(long, default_value_t = 10)]
+        documents: u32,
+        /// Readers of each
+        #[arg(long, default_value_t = 20)]
+        readers: u32,
+        /// Unacknowledged edits of each writer
+        #[arg(long, default_value_t = 1)]
+        window: u32,
+    },
+    /// Memory of connections that subscribe and do nothing
+    Idle {
+        /// Connections
+        #[arg(long, default_value_t = 1_000)]
+        connections: u32,
+    },
 }
 
 /// Flags of the commands that read the whole configuration.
@@ -89,6 +145,7 @@ impl Cli {
                 flags.add_to(&mut config_flags)?;
             }
             Some(Command::Dev(flags)) => flags.add_to(&mut config_flags)?,
+            Some(Command::Bench(flags)) => flags.source.add_to(&mut config_flags)?,
         }
         Ok(config_flags)
     }
@@ -112,7 +169,21 @@ impl DevFlags {
             config_flags.settings.extend(flag_setting(key, Some(value), "the command dev"));
         }
         config_flags.settings.extend(flag_setting("port", self.port.as_deref(), "--port"));
+        config_flags.development = true;
         self.source.add_to(config_flags)
+    }
+}
+
+impl BenchFlags {
+    /// The arguments with which the server under load is started, so that it has the same settings.
+    #[must_use]
+    pub fn server_arguments(&self) -> Vec<String> {
+        let file = self.source.config.iter();
+        let file = file.flat_map(|path| ["--config".to_owned(), path.display().to_string()]);
+        let set = self.source.set.iter().flat_map(|assignment| {
+            ["--set".to_owned(), format!("{}={}", assignment.key, assignment.value.expose())]
+        });
+        file.chain(set).collect()
     }
 }
 

@@ -40,7 +40,12 @@ pub struct ConfigFlags {
     pub file: Option<PathBuf>,
     /// Settings given directly.
     pub settings: Vec<FlagSetting>,
+    /// Whether documents live in [`DEVELOPMENT_PATH`] unless something else is said.
+    pub development: bool,
 }
+
+/// The file of a server for development.
+pub const DEVELOPMENT_PATH: &str = "synckit-dev.db";
 
 /// One setting given on the command line.
 #[derive(Debug, Clone)]
@@ -85,6 +90,32 @@ pub struct StorageConfig {
     pub provider: StorageProvider,
     /// How long a write is held while the database is gone, before it is refused as retryable.
     pub write_hold: Duration,
+    /// When documents get snapshots and what happens to the edits these cover.
+    pub compaction: CompactionConfig,
+}
+
+/// When documents get snapshots and what happens to the edits these cover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// Stored edits after which a document gets a new snapshot.
+    pub tail_deltas: u64,
+    /// Bytes of stored edits after which a document gets a new snapshot.
+    pub tail_bytes: u64,
+    /// How long edits that a snapshot covers are kept.
+    pub history: History,
+    /// How long deletions are remembered.
+    pub tombstone_horizon: Duration,
+}
+
+/// How long edits that a snapshot covers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// Not at all.
+    None,
+    /// This long.
+    For(Duration),
+    /// For ever: nothing is removed.
+    Forever,
 }
 
 /// A back end with what it needs.
@@ -92,6 +123,8 @@ pub struct StorageConfig {
 pub enum StorageProvider {
     /// Memory of this process; lost when it ends.
     InMemory,
+    /// A SQLite file, which no other process uses.
+    Sqlite(PathBuf),
     /// A PostgreSQL database.
     PostgreSql(Box<PostgreSqlConfig>),
 }
@@ -159,6 +192,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ProviderName {
     InMemory,
+    Sqlite,
     PostgreSql,
 }
 
@@ -180,7 +214,7 @@ impl Config {
                 None => values.refuse(file::unknown_key(key, &origin)),
             }
         }
-        let config = resolve(&mut values, unused);
+        let config = resolve(&mut values, unused, flags.development);
         match (config, values.take_errors()) {
             (Some(config), errors) if errors.is_empty() => Ok(config),
             (_, errors) => Err(ConfigErrors(errors)),
@@ -212,10 +246,10 @@ impl Config {
 
 /// `None` exactly when an error was recorded. All settings are read before the first `?`, so that
 /// one attempt reports every error.
-fn resolve(values: &mut Values, unused: Vec<String>) -> Option<Config> {
+fn resolve(values: &mut Values, unused: Vec<String>, development: bool) -> Option<Config> {
     let listen = resolve_listen(values);
     let auth_required = values.read(&setting::AUTH_REQUIRED);
-    let storage = resolve_storage(values);
+    let storage = resolve_storage(values, development);
     refuse_redis(values);
     let ws = resolve_ws(values);
     let max_clock_skew = values.read(&setting::MAX_CLOCK_SKEW);
@@ -272,27 +306,18 @@ fn resolve_listen(values: &mut Values) -> Option<Vec<SocketAddr>> {
     values.read(&setting::URLS)
 }
 
-fn resolve_storage(values: &mut Values) -> Option<StorageConfig> {
+fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConfig> {
     let write_hold = values.read(&setting::WRITE_HOLD);
+    let compaction = resolve_compaction(values);
     let connection_about = &setting::POSTGRES_CONNECTION.about;
-    // A database that somebody named must not be ignored: only the word `inmemory` does that.
-    let implied = values.origin(&setting::STORAGE_PROVIDER.about).is_none();
-    if implied && values.origin(connection_about).is_some() {
-        values.conclude(&setting::STORAGE_PROVIDER.about, connection_about, "postgresql".into());
-    } else if implied {
-        values.conclude(&setting::STORAGE_PROVIDER.about, connection_about, "inmemory".into());
-    }
-    let name = values.read(&setting::STORAGE_PROVIDER);
+    let name = resolve_provider(values, development);
+    let path = values.read(&setting::SQLITE_PATH);
     let pool_max = values.read(&setting::POSTGRES_POOL_MAX);
     let pool_min = resolve_pool_min(values, pool_max);
     let lanes = values.read(&setting::POSTGRES_LANES);
     let provider = match name? {
-        ProviderName::InMemory => {
-            if values.origin(connection_about).is_some() {
-                values.overrule(connection_about, &setting::STORAGE_PROVIDER.about);
-            }
-            StorageProvider::InMemory
-        }
+        ProviderName::InMemory => StorageProvider::InMemory,
+        ProviderName::Sqlite => StorageProvider::Sqlite(path?),
         ProviderName::PostgreSql if values.origin(connection_about).is_none() => {
             values.refuse(ConfigError::new(format!(
                 "{} is not set: the provider postgresql needs it; expected {}, for example in {}",
@@ -309,7 +334,58 @@ fn resolve_storage(values: &mut Values) -> Option<StorageConfig> {
             StorageProvider::PostgreSql(Box::new(postgresql))
         }
     };
-    Some(StorageConfig { provider, write_hold: write_hold? })
+    Some(StorageConfig { provider, write_hold: write_hold?, compaction: compaction? })
+}
+
+/// A database that somebody named must not be ignored: only the name of another provider does that.
+fn resolve_provider(values: &mut Values, development: bool) -> Option<ProviderName> {
+    let about = &setting::STORAGE_PROVIDER.about;
+    let (connection, path) = (&setting::POSTGRES_CONNECTION.about, &setting::SQLITE_PATH.about);
+    let is_given = |values: &Values, about| values.origin(about).is_some();
+    if is_given(values, about) {
+        let name = values.read(&setting::STORAGE_PROVIDER);
+        for (other, user) in [(connection, ProviderName::PostgreSql), (path, ProviderName::Sqlite)]
+        {
+            if name.is_some_and(|name| name != user) && is_given(values, other) {
+                values.overrule(other, about);
+            }
+        }
+        if development && name == Some(ProviderName::Sqlite) && !is_given(values, path) {
+            values.conclude(path, about, DEVELOPMENT_PATH.into());
+        }
+        return name;
+    }
+    match (is_given(values, connection), is_given(values, path)) {
+        (true, true) => {
+            values.refuse(ConfigError::new(format!(
+                "{} is not set, and both {} and {} are: expected postgresql or sqlite, for example \
+                 in {}",
+                about.key, connection.key, path.key, about.environment[0],
+            )));
+            return None;
+        }
+        (true, false) => values.conclude(about, connection, "postgresql".into()),
+        (false, true) => values.conclude(about, path, "sqlite".into()),
+        (false, false) if development => {
+            values.conclude(about, path, "sqlite".into());
+            values.conclude(path, about, DEVELOPMENT_PATH.into());
+        }
+        (false, false) => values.conclude(about, connection, "inmemory".into()),
+    }
+    values.read(&setting::STORAGE_PROVIDER)
+}
+
+fn resolve_compaction(values: &mut Values) -> Option<CompactionConfig> {
+    let tail_deltas = values.read(&setting::SNAPSHOT_DELTAS);
+    let tail_bytes = values.read(&setting::SNAPSHOT_BYTES);
+    let history = values.read(&setting::HISTORY);
+    let tombstone_horizon = values.read(&setting::TOMBSTONE_HORIZON);
+    Some(CompactionConfig {
+        tail_deltas: tail_deltas?,
+        tail_bytes: tail_bytes? as u64,
+        history: history?,
+        tombstone_horizon: tombstone_horizon?,
+    })
 }
 
 /// Lowers the default to a smaller `pool_max`, and refuses a value given above it.

@@ -12,6 +12,7 @@ use synckit_store::StorageProvider;
 use tokio::sync::mpsc;
 
 use crate::committer::Committer;
+use crate::compactor::Compactor;
 use crate::room_task::{self, RoomMessage, RoomTask};
 use crate::shutdown::Shutdown;
 
@@ -31,6 +32,7 @@ pub(crate) struct Hub {
     hasher: RandomState,
     pub(crate) provider: Arc<dyn StorageProvider>,
     pub(crate) committer: Committer,
+    pub(crate) compactor: Compactor,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
 }
@@ -39,11 +41,20 @@ impl Hub {
     pub(crate) fn new(
         provider: Arc<dyn StorageProvider>,
         committer: Committer,
+        compactor: Compactor,
         limits: Limits,
         shutdown: Shutdown,
     ) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), provider, committer, limits, shutdown }
+        Self {
+            shards,
+            hasher: RandomState::new(),
+            provider,
+            committer,
+            compactor,
+            limits,
+            shutdown,
+        }
     }
 
     /// The room of a document, opened if it isn't yet.

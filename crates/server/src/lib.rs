@@ -2,10 +2,12 @@
 //! of `synckit-engine`.
 //!
 //! Reading order: [`server`] (start and stop), [`http`], [`connection`], [`hub`], [`room_task`],
-//! [`committer`], [`storage`], [`config`], [`cli`].
+//! [`committer`], [`storage`], [`config`], [`cli`], [`bench`].
 
+pub mod bench;
 pub mod cli;
 mod committer;
+mod compactor;
 pub mod config;
 mod connection;
 mod http;

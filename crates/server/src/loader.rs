@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use synckit_engine::delta::Delta;
-use synckit_engine::ids::DocumentId;
+use synckit_engine::delta::{Change, Delta};
+use synckit_engine::ids::{DocumentId, FieldName};
 use synckit_engine::position::{Position, Seq};
 use synckit_engine::snapshot::Snapshot;
 use synckit_store::{DeltaPage, DocumentStore, StoreError};
@@ -32,11 +32,33 @@ impl Backoff {
     }
 }
 
-/// The document as it is stored now; empty if there is none.
-pub(crate) async fn load(
-    store: &dyn DocumentStore,
-    id: &DocumentId,
-) -> Result<Snapshot, StoreError> {
+/// A document as it is stored now; empty if there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// Its state.
+    pub(crate) snapshot: Snapshot,
+    /// How much of it had to be read delta by delta.
+    pub(crate) tail: Tail,
+}
+
+/// The part of a history that no snapshot covers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tail {
+    pub(crate) deltas: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Tail {
+    pub(crate) fn add(&mut self, delta: &Delta) {
+        let size =
+            |(name, change): &(FieldName, Change)| name.as_str().len() + change.as_json().len();
+        self.deltas += 1;
+        self.bytes += delta.changes.iter().map(size).sum::<usize>() as u64;
+    }
+}
+
+/// Reads a document.
+pub(crate) async fn load(store: &dyn DocumentStore, id: &DocumentId) -> Result<Loaded, StoreError> {
     for _ in 0..RESTARTS_MAX {
         if let Some(loaded) = load_once(store, id).await? {
             return Ok(loaded);
@@ -48,8 +70,9 @@ pub(crate) async fn load(
 async fn load_once(
     store: &dyn DocumentStore,
     id: &DocumentId,
-) -> Result<Option<Snapshot>, StoreError> {
-    let Some(record) = store.get(id).await? else { return Ok(Some(Snapshot::default())) };
+) -> Result<Option<Loaded>, StoreError> {
+    let Some(record) = store.get(id).await? else { return Ok(Some(Loaded::default())) };
+    let mut tail = Tail::default();
     let mut loaded = match record.snapshot {
         Some(stored) => {
             let mut snapshot = Snapshot::decode(&stored.bytes).map_err(|error| {
@@ -68,6 +91,7 @@ async fn load_once(
                     return Ok(None);
                 }
                 for numbered in page {
+                    tail.add(&numbered.delta);
                     loaded.document.apply(&numbered.delta);
                     loaded.position.seq = numbered.seq;
                 }
@@ -75,7 +99,7 @@ async fn load_once(
             DeltaPage::Pruned | DeltaPage::OtherEpoch => return Ok(None),
         }
     }
-    Ok(Some(loaded))
+    Ok(Some(Loaded { snapshot: loaded, tail }))
 }
 
 /// What a room that is behind needs.
@@ -87,16 +111,23 @@ pub(crate) enum Missing {
     Document(Snapshot),
 }
 
-/// Reads on from a position, or the document anew where that is not possible.
+/// Deltas that a room catches up by; further behind, the whole document is read instead.
+const CATCH_UP_DELTAS_MAX: usize = 10_000;
+
+/// Reads on from a position to the end of the history, or the document anew where that is not
+/// possible or too much.
 pub(crate) async fn missing(
     store: &dyn DocumentStore,
     id: &DocumentId,
     after: Position,
 ) -> Result<Missing, StoreError> {
-    match store.deltas_after(id, after).await? {
-        DeltaPage::Deltas(page) => Ok(Missing::Deltas(
-            page.into_iter().map(|numbered| (numbered.seq, numbered.delta)).collect(),
-        )),
-        DeltaPage::Pruned | DeltaPage::OtherEpoch => load(store, id).await.map(Missing::Document),
+    let mut deltas = Vec::new();
+    let mut position = after;
+    while deltas.len() < CATCH_UP_DELTAS_MAX {
+        let DeltaPage::Deltas(page) = store.deltas_after(id, position).await? else { break };
+        let Some(last) = page.last() else { return Ok(Missing::Deltas(deltas)) };
+        position.seq = last.seq;
+        deltas.extend(page.into_iter().map(|numbered| (numbered.seq, numbered.delta)));
     }
+    load(store, id).await.map(|loaded| Missing::Document(loaded.snapshot))
 }

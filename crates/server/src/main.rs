@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use synckit_server::cli::{Cli, Command};
+use synckit_server::bench;
+use synckit_server::cli::{BenchFlags, Cli, Command};
 use synckit_server::config::Config;
 use synckit_server::server::{Server, storage_note};
 use synckit_server::telemetry;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Dev(_)) => serve(config, true),
+        Some(Command::Bench(flags)) => measure(&flags, flags.server_arguments()),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
             Ok(()) => serve(config, false),
             Err(error) => fail(&error, EXIT_CONFIGURATION),
@@ -62,7 +64,7 @@ fn serve(config: Config, dev: bool) -> ExitCode {
         };
         let addresses = server.addresses();
         if dev && let Some(address) = addresses.first() {
-            say(&banner(&address.to_string(), note));
+            say(&banner(&address.to_string(), &note));
         }
         for address in addresses {
             say(&format!("listening on http://{address}\n"));
@@ -72,6 +74,20 @@ fn serve(config: Config, dev: bool) -> ExitCode {
             Err(error) => fail(&error, 1),
         }
     })
+}
+
+fn measure(flags: &BenchFlags, server_arguments: Vec<String>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(bench::run(flags, server_arguments)) {
+        Ok(report) => {
+            say(&report);
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error, 1),
+    }
 }
 
 /// Cancelled by SIGTERM or SIGINT.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use synckit_engine::ids::{DocumentId, SessionId};
 use synckit_engine::limits::Limits;
+use synckit_engine::position::Delivery;
 use synckit_engine::room::{Command, Effect, Input, Room};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use synckit_store::StoreError;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use crate::committer::Ticket;
 use crate::connection::outbox::{Broadcast, Outbox};
 use crate::hub::Hub;
-use crate::loader::{self, Backoff, Missing};
+use crate::loader::{self, Backoff, Loaded, Missing, Tail};
 
 /// How long a room stays after the last connection has left: a reload of the page should find
 /// the document in memory.
@@ -49,6 +50,8 @@ pub(crate) struct RoomTask {
     answers: mpsc::Receiver<RoomInput>,
     answer_to: mpsc::Sender<RoomInput>,
     lane: mpsc::Sender<Ticket>,
+    /// What was stored since the last snapshot that was asked for.
+    tail: Tail,
 }
 
 impl RoomTask {
@@ -60,18 +63,20 @@ impl RoomTask {
         let Limits { edits_in_flight_max, .. } = hub.limits;
         let (answer_to, answers) = mpsc::channel(edits_in_flight_max + OTHER_ANSWERS);
         let lane = hub.committer.lane(&document);
-        Self { hub, document, mailbox, answers, answer_to, lane }
+        Self { hub, document, mailbox, answers, answer_to, lane, tail: Tail::default() }
     }
 
-    async fn load(&self) -> Result<Room<Arc<Outbox>>, StoreError> {
+    async fn load(&mut self) -> Result<Room<Arc<Outbox>>, StoreError> {
         let store = self.hub.provider.documents();
         let mut backoff = Backoff::new();
         let end = Instant::now() + LOAD_DEADLINE;
         loop {
             match loader::load(store, &self.document).await {
-                Ok(loaded) => {
+                Ok(Loaded { snapshot, tail }) => {
+                    self.tail = tail;
+                    self.offer_compaction();
                     let limits = self.hub.limits.clone();
-                    return Ok(Room::new(self.document.clone(), loaded, limits));
+                    return Ok(Room::new(self.document.clone(), snapshot, limits));
                 }
                 Err(error) if error.is_transient() && Instant::now() < end => {
                     tracing::warn!(document.id = %self.document, error = %error, "load failed");
@@ -79,6 +84,24 @@ impl RoomTask {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Counts what was stored, and asks for a snapshot when it has become much.
+    fn note_stored(&mut self, input: &RoomInput) {
+        let Input::Stored { edits, .. } = input else { return };
+        for (delta, delivery) in edits.iter().flat_map(|edit| &edit.deltas) {
+            if matches!(delivery, Delivery::Stored(_)) {
+                self.tail.add(delta);
+            }
+        }
+        self.offer_compaction();
+    }
+
+    fn offer_compaction(&mut self) {
+        if self.hub.compactor.wants(self.tail) {
+            self.hub.compactor.offer(&self.document);
+            self.tail = Tail::default();
         }
     }
 
@@ -148,7 +171,9 @@ impl RoomTask {
                 let store = hub.provider.documents();
                 let read = match after {
                     Some(after) => loader::missing(store, &document, after).await,
-                    None => loader::load(store, &document).await.map(Missing::Document),
+                    None => loader::load(store, &document)
+                        .await
+                        .map(|loaded| Missing::Document(loaded.snapshot)),
                 };
                 let input = match read {
                     Ok(Missing::Deltas(deltas)) => Input::Fetched(deltas),
@@ -208,6 +233,7 @@ pub(crate) async fn run(mut task: RoomTask) {
             count = task.answers.recv_many(&mut answers, COMMANDS_AT_ONCE) => {
                 debug_assert!(count > 0, "the room holds a sender itself");
                 for input in answers.drain(..) {
+                    task.note_stored(&input);
                     room.handle(input, &mut effects);
                 }
             }

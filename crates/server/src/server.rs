@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::Committer;
+use crate::compactor::Compactor;
 use crate::config::{self, Config};
 use crate::connection::admission::Admission;
 use crate::connection::{Connections, Settings};
@@ -19,6 +20,7 @@ use crate::http::{self, App, Readiness};
 use crate::hub::Hub;
 use crate::shutdown::Shutdown;
 use crate::storage;
+use crate::time::millis;
 
 /// Why a server did not start, or did not stop as it should.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,9 @@ pub enum Error {
     /// The store can't be used.
     #[error("storage: {0}")]
     Storage(#[from] StoreError),
+    /// The file of the provider sqlite can't be used.
+    #[error("storage.sqlite.path: {0}")]
+    File(StoreError),
     /// The deadline for stopping passed with work left; what was acknowledged is stored all the
     /// same.
     #[error("shutdown.deadline_ms: the deadline passed before everything was finished")]
@@ -47,7 +52,7 @@ impl Error {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Listen { .. } => true,
-            Self::Storage(error) => !error.is_transient(),
+            Self::Storage(error) | Self::File(error) => !error.is_transient(),
             Self::Shutdown => false,
         }
     }
@@ -76,7 +81,10 @@ impl Server {
             listeners.push(listener);
         }
         let storage = storage::from_config(&config.storage.provider)?;
-        storage.provider.initialize().await?;
+        storage.provider.initialize().await.map_err(|error| match config.storage.provider {
+            config::StorageProvider::Sqlite(_) => Error::File(error),
+            _ => Error::Storage(error),
+        })?;
         let durability = storage.provider.documents().durability();
         if durability == Durability::Process {
             tracing::warn!("documents live in memory only and are gone when the server stops");
@@ -88,9 +96,16 @@ impl Server {
             config.storage.write_hold,
             &shutdown.lanes,
         );
-        let hub =
-            Arc::new(Hub::new(storage.provider, committer, limits(&config), shutdown.clone()));
         let node = NodeId::new(&uuid::Uuid::new_v4().simple().to_string());
+        let compactor = Compactor::start(
+            Arc::clone(&storage.provider),
+            node.clone(),
+            config.storage.compaction.clone(),
+            shutdown.drain.clone(),
+            &shutdown.rooms,
+        );
+        let hub =
+            Arc::new(Hub::new(storage.provider, committer, compactor, limits(&config), shutdown));
         let settings = Settings::from(&config.ws);
         let app = App {
             connections: Connections::new(Arc::clone(&hub), node, settings),
@@ -144,9 +159,9 @@ impl Server {
 }
 
 fn limits(config: &Config) -> Limits {
-    let millis = config.max_clock_skew.as_millis();
     Limits {
-        clock_skew_max_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+        clock_skew_max_ms: millis(config.max_clock_skew),
+        tombstone_horizon_ms: millis(config.storage.compaction.tombstone_horizon),
         messages_per_minute: config
             .ws
             .max_messages_per_minute
@@ -157,9 +172,15 @@ fn limits(config: &Config) -> Limits {
 
 /// What the banner and the log say about where documents live.
 #[must_use]
-pub fn storage_note(config: &config::StorageProvider) -> &'static str {
+pub fn storage_note(config: &config::StorageProvider) -> String {
     match config {
-        config::StorageProvider::InMemory => "in memory: they are gone when the server stops",
-        config::StorageProvider::PostgreSql(_) => "in PostgreSQL",
+        config::StorageProvider::InMemory => {
+            "in memory: they are gone when the server stops".into()
+        }
+        config::StorageProvider::Sqlite(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("in {}", path.display())
+        }
+        config::StorageProvider::PostgreSql(_) => "in PostgreSQL".into(),
     }
 }

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use synckit_store::memory::MemoryProvider;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
+use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
 use synckit_store::{StorageProvider, StoreError};
 
 use crate::config;
 
 /// How many commits are in flight at once where each is one call in this process.
 const MEMORY_LANES: usize = 1;
+
+/// One thread writes, but while it does the next batch is made ready.
+const SQLITE_LANES: usize = 2;
 
 /// A back end with how many writers it serves best.
 #[derive(Debug)]
@@ -23,6 +27,10 @@ pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, S
     Ok(match config {
         config::StorageProvider::InMemory => {
             Storage { provider: Arc::new(MemoryProvider::new()), lanes: MEMORY_LANES }
+        }
+        config::StorageProvider::Sqlite(path) => {
+            let provider = SqliteProvider::new(SqliteOptions::new(path));
+            Storage { provider: Arc::new(provider), lanes: SQLITE_LANES }
         }
         config::StorageProvider::PostgreSql(postgres) => {
             let options = PostgresOptions {

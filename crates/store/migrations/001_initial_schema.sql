@@ -47,3 +47,11 @@ CREATE TABLE deltas (
 -- Uncompressed: large values are sent to every reader, and the size of a page of them is known
 -- without reading them.
 ALTER TABLE deltas ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- Which node compacts which document, so that not all of them do at once. Apart from the documents,
+-- whose rows every edit locks. Unlogged: a claim that a crash forgets costs double work at most.
+CREATE UNLOGGED TABLE compaction_claims (
+    document_id VARCHAR(256) COLLATE "C" PRIMARY KEY,
+    holder VARCHAR(255) NOT NULL,
+    expires_at TIMESTAMPTZ NOT NULL
+);

@@ -52,6 +52,8 @@ macro_rules! conformance_tests {
             s6_a_snapshot_never_goes_back
             s6_a_snapshot_is_of_its_epoch_and_not_ahead
             s6_compaction_removes_what_is_seen_and_covered
+            s6_compaction_keeps_what_is_younger
+            a_claimed_compaction_stays_with_its_holder
             s6_compaction_without_a_snapshot_removes_nothing
             s6_long_histories_are_compacted
             s7_absence_is_not_an_error

@@ -226,8 +226,28 @@ pub trait DocumentStore: Send + Sync + std::fmt::Debug {
     /// The newest snapshot, if there is one.
     async fn snapshot(&self, id: &DocumentId) -> Result<Option<StoredSnapshot>, StoreError>;
 
-    /// Removes the deltas that are ≤ `up_to` and covered by the stored snapshot (S6); how many.
-    async fn compact(&self, id: &DocumentId, up_to: &VectorClock) -> Result<u64, StoreError>;
+    /// Removes the deltas that are ≤ `up_to`, covered by the stored snapshot (S6), and, where a
+    /// time is given, stored before it; how many. May work in steps, each within the deadline;
+    /// after an error those before it stay done.
+    async fn compact(
+        &self,
+        id: &DocumentId,
+        up_to: &VectorClock,
+        stored_before: Option<SystemTime>,
+    ) -> Result<u64, StoreError>;
+
+    /// Claims the compaction of a document for `holder`, for a time; whether nobody else holds it.
+    /// Only spares double work: two that compact at once do no harm, by S6. Where one process alone
+    /// can use the store, there is nobody else.
+    async fn claim_compaction(
+        &self,
+        id: &DocumentId,
+        holder: &str,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        let _ = (id, holder, time);
+        Ok(true)
+    }
 
     /// The heads of many documents in one query; `None` for those that aren't there.
     async fn heads(&self, ids: &[DocumentId]) -> Result<Vec<Option<Position>>, StoreError>;

@@ -7,7 +7,7 @@ use synckit_engine::position::Seq;
 
 /// An error of a store. [`StoreError::is_transient`] says whether the same call may succeed
 /// later; the text is for operators and is never sent to a client.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The back end can't be reached, is starting, stopping or overloaded.

@@ -2,7 +2,7 @@
 //! end to the contract.
 //!
 //! Reading order: [`contract`] (what every store promises, S1–S10), [`error`], [`memory`],
-//! [`migrations`], [`postgres`], [`conformance`].
+//! [`migrations`], [`postgres`], [`sqlite`], [`conformance`].
 #![deny(missing_docs)]
 
 pub mod conformance;
@@ -11,6 +11,7 @@ pub mod error;
 pub mod memory;
 pub mod migrations;
 pub mod postgres;
+pub mod sqlite;
 
 pub use contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,

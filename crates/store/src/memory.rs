@@ -37,8 +37,14 @@ struct MemoryDocument {
     snapshot: Option<StoredSnapshot>,
     created_at: SystemTime,
     updated_at: SystemTime,
-    deltas: BTreeMap<Seq, Delta>,
+    deltas: BTreeMap<Seq, StoredDelta>,
     seqs: HashMap<DeltaId, Seq>,
+}
+
+#[derive(Debug)]
+struct StoredDelta {
+    delta: Delta,
+    at: SystemTime,
 }
 
 impl Default for MemoryStore {
@@ -104,14 +110,15 @@ impl MemoryDocument {
         self.clock.merge(&delta.clock);
         self.updated_at = SystemTime::now();
         self.seqs.insert(delta.id.clone(), self.head);
-        self.deltas.insert(self.head, delta.clone());
+        let stored = StoredDelta { delta: delta.clone(), at: self.updated_at };
+        self.deltas.insert(self.head, stored);
         Delivery::Stored(self.head)
     }
 
     fn after(&self, after: Seq) -> impl Iterator<Item = NumberedDelta> {
         self.deltas
             .range((Bound::Excluded(after), Bound::Unbounded))
-            .map(|(seq, delta)| NumberedDelta { seq: *seq, delta: delta.clone() })
+            .map(|(seq, stored)| NumberedDelta { seq: *seq, delta: stored.delta.clone() })
     }
 }
 
@@ -219,7 +226,12 @@ impl DocumentStore for MemoryStore {
         Ok(state.documents.get(id).and_then(|document| document.snapshot.clone()))
     }
 
-    async fn compact(&self, id: &DocumentId, up_to: &VectorClock) -> Result<u64, StoreError> {
+    async fn compact(
+        &self,
+        id: &DocumentId,
+        up_to: &VectorClock,
+        stored_before: Option<SystemTime>,
+    ) -> Result<u64, StoreError> {
         let mut state = self.state.lock();
         let Some(document) = state.documents.get_mut(id) else {
             return Ok(0);
@@ -227,8 +239,9 @@ impl DocumentStore for MemoryStore {
         let Some(covered) = document.snapshot.as_ref().map(|stored| stored.position.seq) else {
             return Ok(0);
         };
-        let safe =
-            document.deltas.range(..=covered).filter(|(_, delta)| up_to.covers(&delta.clock));
+        let safe = document.deltas.range(..=covered).filter(|(_, stored)| {
+            up_to.covers(&stored.delta.clock) && stored_before.is_none_or(|time| stored.at < time)
+        });
         let safe: HashSet<Seq> = safe.map(|(seq, _)| *seq).collect();
         document.deltas.retain(|seq, _| !safe.contains(seq));
         document.seqs.retain(|_, seq| !safe.contains(seq));

@@ -1,8 +1,8 @@
 //! The PostgreSQL back end: documents and deltas in the tables of `migrations/`.
 //!
 //! The store keeps nothing in memory but connections, so any number of processes may use one
-//! database. [`statements`] has all the SQL; [`session`] the pool and the deadlines; [`append`] the
-//! write path; [`migrate`] the schema.
+//! database. `statements` has all the SQL; `session` the pool and the deadlines; `append` the write
+//! path; [`migrate`] the schema.
 
 mod append;
 pub mod connection_string;
@@ -13,7 +13,7 @@ mod session;
 mod statements;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use synckit_engine::clock::VectorClock;
@@ -27,7 +27,7 @@ use crate::contract::{
 use crate::error::StoreError;
 
 use migrate::Migrator;
-use session::Connections;
+use session::{Connections, Parameters};
 
 /// How long a call may take when nothing else is said. Longer than a busy server needs, shorter
 /// than a client waits for its acknowledgement.
@@ -39,8 +39,8 @@ pub const POOL_MAX_DEFAULT: usize = 10;
 /// Bytes of data after which a page ends, so that large values don't fill a reader's memory.
 const PAGE_BYTES_MAX: i64 = 8 << 20;
 
-/// Deltas that one statement of a compaction looks at, so that each ends within its deadline
-/// whatever the document's length.
+/// Deltas that one statement of a compaction looks at. Each has the deadline of a call, so a
+/// document of any length is compacted in the end.
 const COMPACTION_STEP: i64 = 10_000;
 
 /// Tries to make a document that others delete at the same time.
@@ -74,16 +74,6 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    async fn deltas(
-        &self,
-        id: &DocumentId,
-        statement: &str,
-        parameters: session::Parameters<'_>,
-    ) -> Result<Vec<NumberedDelta>, StoreError> {
-        let rows = self.connections.rows(statement, parameters).await?;
-        rows.iter().map(|row| read::delta(id, row, 0)).collect()
-    }
-
     async fn positions(&self, ids: &[&str]) -> Result<HashMap<String, Position>, StoreError> {
         let rows = self.connections.rows(statements::HEADS, &[&ids]).await?;
         let position = |row: &tokio_postgres::Row| {
@@ -111,13 +101,16 @@ impl DocumentStore for PostgresStore {
     }
 
     async fn get_or_create(&self, id: &DocumentId) -> Result<DocumentRecord, StoreError> {
-        for _ in 0..CREATE_ATTEMPTS {
-            if let Some(record) = self.get(id).await? {
-                return Ok(record);
+        let get_or_create = async {
+            for _ in 0..CREATE_ATTEMPTS {
+                if let Some(record) = self.get(id).await? {
+                    return Ok(record);
+                }
+                self.connections.execute(statements::CREATE, &[&id.as_str()]).await?;
             }
-            self.connections.execute(statements::CREATE, &[&id.as_str()]).await?;
-        }
-        Err(StoreError::Conflict(format!("document {id} was deleted again and again")))
+            Err(StoreError::Conflict(format!("document {id} was deleted again and again")))
+        };
+        self.connections.within(get_or_create).await
     }
 
     async fn exists(&self, id: &DocumentId) -> Result<bool, StoreError> {
@@ -131,7 +124,7 @@ impl DocumentStore for PostgresStore {
             let lock = session.prepare_cached(statements::LOCK_FOR_DELETE).await?;
             let deltas = session.prepare_cached(statements::DELETE_DELTAS).await?;
             let document = session.prepare_cached(statements::DELETE).await?;
-            let parameters: session::Parameters<'_> = &[&id.as_str()];
+            let parameters: Parameters<'_> = &[&id.as_str()];
             // The deltas are removed by a statement of its own, after the lock: so it sees those
             // that were appended while this call waited.
             let (begun, locked, deltas, document, committed) = tokio::join!(
@@ -204,12 +197,9 @@ impl DocumentStore for PostgresStore {
         let since = since.map(read::clock_json).transpose()?;
         let after = i64::try_from(after.0).unwrap_or(i64::MAX);
         let limit = PAGE_DELTAS_MAX as i64;
-        self.deltas(
-            id,
-            statements::DELTAS_SINCE,
-            &[&id.as_str(), &since, &after, &limit, &PAGE_BYTES_MAX],
-        )
-        .await
+        let parameters: Parameters<'_> = &[&id.as_str(), &since, &after, &limit, &PAGE_BYTES_MAX];
+        let rows = self.connections.rows(statements::DELTAS_SINCE, parameters).await?;
+        rows.iter().map(|row| read::delta(id, row, 0)).collect()
     }
 
     async fn vector_clock(&self, id: &DocumentId) -> Result<VectorClock, StoreError> {
@@ -228,22 +218,19 @@ impl DocumentStore for PostgresStore {
         let position = snapshot.position;
         let (epoch, seq) = (read::signed(position.epoch.0)?, read::signed(position.seq.0)?);
         let clock = read::clock_json(&snapshot.clock)?;
-        let stored = self
-            .connections
-            .execute(
-                statements::SAVE_SNAPSHOT,
-                &[&id.as_str(), &epoch, &seq, &snapshot.bytes, &clock],
-            )
-            .await?;
-        if stored > 0 {
-            return Ok(true);
-        }
-        match self.positions(&[id.as_str()]).await?.get(id.as_str()) {
-            Some(head) if head.epoch == position.epoch && head.seq < position.seq => {
-                Err(StoreError::snapshot_ahead(id, position.seq, head.seq))
+        let save = async {
+            let parameters: Parameters<'_> = &[&id.as_str(), &epoch, &seq, &snapshot.bytes, &clock];
+            if self.connections.execute(statements::SAVE_SNAPSHOT, parameters).await? > 0 {
+                return Ok(true);
             }
-            _ => Ok(false),
-        }
+            match self.positions(&[id.as_str()]).await?.get(id.as_str()) {
+                Some(head) if head.epoch == position.epoch && head.seq < position.seq => {
+                    Err(StoreError::snapshot_ahead(id, position.seq, head.seq))
+                }
+                _ => Ok(false),
+            }
+        };
+        self.connections.within(save).await
     }
 
     async fn snapshot(&self, id: &DocumentId) -> Result<Option<StoredSnapshot>, StoreError> {
@@ -255,7 +242,12 @@ impl DocumentStore for PostgresStore {
         read::snapshot(id, epoch, row.try_get(1)?, row, 2).map(Some)
     }
 
-    async fn compact(&self, id: &DocumentId, up_to: &VectorClock) -> Result<u64, StoreError> {
+    async fn compact(
+        &self,
+        id: &DocumentId,
+        up_to: &VectorClock,
+        stored_before: Option<SystemTime>,
+    ) -> Result<u64, StoreError> {
         let up_to = read::clock_json(up_to)?;
         let id = id.as_str();
         let rows = self.connections.rows(statements::COMPACTION_RANGE, &[&id]).await?;
@@ -270,11 +262,22 @@ impl DocumentStore for PostgresStore {
         let mut removed = 0;
         while from < covered {
             let to = from.saturating_add(COMPACTION_STEP).min(covered);
-            let parameters: session::Parameters<'_> = &[&id, &epoch, &up_to, &from, &to];
+            let parameters: Parameters<'_> = &[&id, &epoch, &up_to, &from, &to, &stored_before];
             removed += self.connections.execute(statements::COMPACT, parameters).await?;
             from = to;
         }
         Ok(removed)
+    }
+
+    async fn claim_compaction(
+        &self,
+        id: &DocumentId,
+        holder: &str,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        let seconds = time.as_secs_f64();
+        let parameters: Parameters<'_> = &[&id.as_str(), &holder, &seconds];
+        Ok(self.connections.execute(statements::CLAIM_COMPACTION, parameters).await? > 0)
     }
 
     async fn heads(&self, ids: &[DocumentId]) -> Result<Vec<Option<Position>>, StoreError> {

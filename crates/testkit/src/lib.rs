@@ -1,4 +1,5 @@
-//! What tests and benchmarks need around the server: PostgreSQL, Redis, free ports and server processes.
+//! What tests and benchmarks need around the server: PostgreSQL, Redis, broken networks, free ports and
+//! server processes.
 //!
 //! A missing back end is a failure with a text that says what to install, never a skipped test: a
 //! skipped durability test looks exactly like a passing one.
@@ -7,6 +8,7 @@
 
 mod child;
 mod error;
+mod fault_proxy;
 mod port;
 mod postgres;
 mod redis;
@@ -14,6 +16,7 @@ mod server_process;
 mod service;
 
 pub use error::Error;
+pub use fault_proxy::FaultProxy;
 pub use port::free_port;
 pub use postgres::{Database, POSTGRES_VARIABLE, Postgres};
 pub use redis::{REDIS_VARIABLE, Redis};

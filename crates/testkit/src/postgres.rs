@@ -3,11 +3,12 @@
 mod address;
 mod private;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
 use crate::Error;
@@ -162,6 +163,27 @@ impl Database {
         self.address.connection_string()
     }
 
+    /// The same database behind another loopback port, where a proxy listens.
+    pub fn url_at_port(&self, port: u16) -> String {
+        Address { host: Ipv4Addr::LOCALHOST.to_string(), port, ..self.address.clone() }.url()
+    }
+
+    /// `host:port` of the server.
+    pub fn server_address(&self) -> String {
+        format!("{}:{}", self.address.host, self.address.port)
+    }
+
+    /// Asks the database outside of the program under test: rows of values as text, `NULL` as an empty
+    /// one.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        query(&self.address, sql, STATEMENT_DEADLINE)
+            .await
+            .unwrap_or_else(|error| panic!("query {sql}: {error}"))
+    }
+
     /// Runs SQL outside of the program under test.
     ///
     /// # Panics
@@ -188,18 +210,27 @@ impl Drop for Database {
     }
 }
 
-/// Runs one statement on a connection of its own.
+/// Runs SQL on a connection of its own.
 async fn execute(address: &Address, sql: &str, deadline: Duration) -> Result<(), Error> {
+    query(address, sql, deadline).await.map(drop)
+}
+
+/// As `execute`, with the rows of the answer.
+async fn query(
+    address: &Address,
+    sql: &str,
+    deadline: Duration,
+) -> Result<Vec<Vec<String>>, Error> {
     let run = async {
         let (client, connection) = tokio_postgres::connect(&address.url(), NoTls).await?;
         tokio::select! {
-            result = client.batch_execute(sql) => result,
+            result = client.simple_query(sql) => result,
             // Drives the statement; ends first only when the connection breaks.
-            result = connection => result,
+            Err(error) = connection => Err(error),
         }
     };
     match tokio::time::timeout(deadline, run).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(messages)) => Ok(messages.iter().filter_map(row_text).collect()),
         Ok(Err(error)) => {
             // The display of the driver's error leaves the cause out.
             let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -207,4 +238,9 @@ async fn execute(address: &Address, sql: &str, deadline: Duration) -> Result<(),
         }
         Err(_) => Err(Error::new(format!("no answer within {deadline:?}"))),
     }
+}
+
+fn row_text(message: &SimpleQueryMessage) -> Option<Vec<String>> {
+    let SimpleQueryMessage::Row(row) = message else { return None };
+    Some((0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect())
 }

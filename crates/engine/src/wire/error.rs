@@ -31,13 +31,11 @@ pub enum ErrorCode {
     StorageUnavailable,
     /// The store will never take this edit: don't send it again.
     StorageRefused,
-    /// The server stops: reconnect and send it again.
-    ShuttingDown,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the catalogue.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidMessage,
         Self::InvalidDocumentId,
         Self::InvalidOperation,
@@ -49,7 +47,6 @@ impl ErrorCode {
         Self::LimitExceeded,
         Self::StorageUnavailable,
         Self::StorageRefused,
-        Self::ShuttingDown,
     ];
 
     /// The value of `details.code`.
@@ -67,7 +64,6 @@ impl ErrorCode {
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::StorageUnavailable => "STORAGE_UNAVAILABLE",
             Self::StorageRefused => "STORAGE_REFUSED",
-            Self::ShuttingDown => "SHUTTING_DOWN",
         }
     }
 
@@ -86,14 +82,13 @@ impl ErrorCode {
             Self::LimitExceeded => "Limit exceeded",
             Self::StorageUnavailable => "Storage is not available. Please try again.",
             Self::StorageRefused => "Storage refused the change",
-            Self::ShuttingDown => "Server is shutting down. Please reconnect.",
         }
     }
 
     /// Whether the same message may succeed later.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::RateLimitExceeded | Self::StorageUnavailable | Self::ShuttingDown)
+        matches!(self, Self::RateLimitExceeded | Self::StorageUnavailable)
     }
 }
 

@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use synckit_store::postgres::connection_string::{self, ConnectionSettings};
 
 use super::listen::{self, ListenUrls};
 use super::redis::{self, RedisEndpoint};
-use super::{CorsOrigins, LogFormat, ProviderName};
+use super::{CorsOrigins, History, LogFormat, ProviderName};
 
 /// The words for what a parser takes; apart from [`Parse`] so that the table can hold parsers of
 /// different types in one list.
@@ -81,6 +82,38 @@ impl Parse<Duration> for Milliseconds {
     }
 }
 
+/// How long history is kept.
+pub(super) struct Retention;
+
+const HISTORY_UNITS: [(char, u64); 3] = [('d', 24 * 3_600), ('h', 3_600), ('m', 60)];
+
+/// Longer is `forever`.
+const HISTORY_SECONDS_MAX: u64 = 3_650 * 24 * 3_600;
+
+impl Accepts for Retention {
+    fn accepts(&self) -> String {
+        "none, forever, or a time up to 3650d such as 30d, 12h or 90m".to_owned()
+    }
+}
+
+impl Parse<History> for Retention {
+    fn parse(&self, text: &str) -> Result<History, String> {
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
+            "none" => return Ok(History::None),
+            "forever" => return Ok(History::Forever),
+            _ => {}
+        }
+        HISTORY_UNITS
+            .iter()
+            .find_map(|(unit, seconds)| Some((lower.strip_suffix(*unit)?.trim_end(), seconds)))
+            .and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(*seconds))
+            .filter(|seconds| (1..=HISTORY_SECONDS_MAX).contains(seconds))
+            .map(|seconds| History::For(Duration::from_secs(seconds)))
+            .ok_or_else(|| self.expected())
+    }
+}
+
 /// A size in bytes, plain or with a suffix.
 pub(super) struct Bytes(pub(super) RangeInclusive<u64>);
 
@@ -135,6 +168,7 @@ pub(super) const SWITCH: Word<bool> =
 pub(super) const PROVIDER: Word<ProviderName> = Word(&[
     ("inmemory", ProviderName::InMemory),
     ("memory", ProviderName::InMemory),
+    ("sqlite", ProviderName::Sqlite),
     ("postgresql", ProviderName::PostgreSql),
     ("postgres", ProviderName::PostgreSql),
 ]);
@@ -145,6 +179,7 @@ pub(super) const LOG_FORMAT: Word<LogFormat> =
 /// The parsers of values with a form of their own.
 pub(super) struct Urls;
 pub(super) struct Host;
+pub(super) struct FilePath;
 pub(super) struct PostgresConnection;
 pub(super) struct RedisConnection;
 pub(super) struct Origins;
@@ -172,6 +207,20 @@ impl Accepts for Host {
 impl Parse<IpAddr> for Host {
     fn parse(&self, text: &str) -> Result<IpAddr, String> {
         listen::parse_host(text).ok_or_else(|| self.expected())
+    }
+}
+
+impl Accepts for FilePath {
+    fn accepts(&self) -> String {
+        "the path of a file in a directory that exists".to_owned()
+    }
+}
+
+impl Parse<PathBuf> for FilePath {
+    fn parse(&self, text: &str) -> Result<PathBuf, String> {
+        // The rest is known when the file is opened.
+        let is_path = !text.is_empty() && !text.contains('\0');
+        if is_path { Ok(PathBuf::from(text)) } else { Err(self.expected()) }
     }
 }
 
@@ -296,7 +345,7 @@ mod tests {
     #[test]
     fn words_ignore_case() {
         check(&SWITCH, [("TRUE", true), ("0", false)], &["yes", ""]);
-        check(&PROVIDER, [("PostgreSQL", ProviderName::PostgreSql)], &["sqlite"]);
+        check(&PROVIDER, [("PostgreSQL", ProviderName::PostgreSql)], &["sqlite3"]);
         check(&LOG_FORMAT, [("json", LogFormat::Json)], &["xml"]);
     }
 

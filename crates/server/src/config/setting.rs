@@ -3,17 +3,18 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use synckit_store::postgres::connection_string::ConnectionSettings;
 
 use super::listen::ListenUrls;
 use super::parse::{
-    Accepts, Bound, Bytes, Host, LOG_FORMAT, LogLevel, Milliseconds, Origins, PROVIDER, Parse,
-    PostgresConnection, RedisConnection, SWITCH, Urls, Whole,
+    Accepts, Bound, Bytes, FilePath, Host, LOG_FORMAT, LogLevel, Milliseconds, Origins, PROVIDER,
+    Parse, PostgresConnection, RedisConnection, Retention, SWITCH, Urls, Whole,
 };
 use super::redis::RedisEndpoint;
-use super::{CorsOrigins, LogFormat, ProviderName};
+use super::{CorsOrigins, History, LogFormat, ProviderName};
 
 /// What can be said about a setting without knowing its type.
 pub(super) struct About {
@@ -80,8 +81,11 @@ settings! {
         "Whether clients must present a token; `serve` starts only when this is false.";
     STORAGE_PROVIDER: ProviderName = "storage.provider", ["STORAGE__PROVIDER"],
         None, Public, PROVIDER,
-        "Where documents live; without it postgresql if a connection string is given, \
-         else inmemory.";
+        "Where documents live; without it postgresql if a connection string is given, sqlite if \
+         its path is given or the command is dev, else inmemory.";
+    SQLITE_PATH: PathBuf = "storage.sqlite.path", ["STORAGE__SQLITE__PATH"],
+        Some("synckit.db"), Public, FilePath,
+        "The file of the provider sqlite, from the working directory; made if it is not there.";
     POSTGRES_CONNECTION: ConnectionSettings = "storage.postgresql.connectionstring",
         ["STORAGE__POSTGRESQL__CONNECTIONSTRING", "ConnectionStrings__synckit", "DATABASE_URL"],
         None, Secret, PostgresConnection,
@@ -100,6 +104,15 @@ settings! {
     WRITE_HOLD: Duration = "storage.write_hold_ms", ["STORAGE__WRITE_HOLD_MS"],
         Some("4000"), Public, Milliseconds(0..=600_000),
         "How long a write is held while the database is gone, before it is refused as retryable.";
+    SNAPSHOT_DELTAS: u64 = "storage.snapshot_deltas", ["STORAGE__SNAPSHOT_DELTAS"],
+        Some("1000"), Public, Whole(10..=1_000_000),
+        "Stored edits after which a document gets a new snapshot.";
+    SNAPSHOT_BYTES: usize = "storage.snapshot_bytes", ["STORAGE__SNAPSHOT_BYTES"],
+        Some("1MiB"), Public, Bytes(1024..=GIB),
+        "Bytes of stored edits after which a document gets a new snapshot.";
+    HISTORY: History = "storage.history", ["STORAGE__HISTORY"],
+        Some("none"), Public, Retention,
+        "How long edits that a snapshot covers are kept.";
     REDIS_ENABLED: bool = "storage.redis.enabled", ["STORAGE__REDIS__ENABLED"],
         Some("false"), Public, SWITCH,
         "Sharing documents between instances through Redis; this version refuses true.";
@@ -136,6 +149,10 @@ settings! {
     MAX_CLOCK_SKEW: Duration = "limits.max_clock_skew_ms", ["LIMITS__MAX_CLOCK_SKEW_MS"],
         Some("300000"), Public, Milliseconds(0..=DAY_MS),
         "How far the clock of a client may be ahead of the server's.";
+    TOMBSTONE_HORIZON: Duration = "limits.tombstone_horizon_ms",
+        ["LIMITS__TOMBSTONE_HORIZON_MS"],
+        Some("2592000000"), Public, Milliseconds(DAY_MS / 24..=3_650 * DAY_MS),
+        "How long deletions are remembered; an edit dated further back counts as made then.";
     CORS_ORIGIN: CorsOrigins = "cors.origin",
         ["CORS__ORIGIN", "CORS_ORIGIN", "SYNCKIT_CORS_ORIGINS", "CORS_ORIGINS"],
         Some("*"), Public, Origins,

@@ -23,7 +23,7 @@ impl Typed {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let flags = ConfigFlags { file: Some(path), settings: Vec::new() };
+        let flags = ConfigFlags { file: Some(path), ..ConfigFlags::default() };
         Self { flags, environment: Vec::new(), directory: Some(directory) }
     }
 
@@ -75,7 +75,7 @@ fn check_listens(typed: &Typed, addresses: &[&str]) {
 fn postgresql(config: &Config) -> &PostgreSqlConfig {
     match &config.storage.provider {
         StorageProvider::PostgreSql(postgresql) => postgresql,
-        StorageProvider::InMemory => panic!("the provider is inmemory"),
+        other => panic!("the provider is {other:?}"),
     }
 }
 
@@ -154,6 +154,47 @@ fn urls_beat_host_and_port_of_the_same_or_a_weaker_source() {
         seed.and_flag("port", "1").refusal(),
         "port (command line, --port): is given together with urls; use one of the two"
     );
+}
+
+#[track_caller]
+fn check_sqlite(typed: &Typed, path: &str) {
+    match typed.config().storage.provider {
+        StorageProvider::Sqlite(found) => assert_eq!(found, Path::new(path)),
+        other => panic!("the provider is {other:?}"),
+    }
+}
+
+#[test]
+fn sqlite_has_a_file_in_the_working_directory_unless_its_path_is_given() {
+    let named = [("STORAGE__PROVIDER", "SQLite")];
+    let path = [("STORAGE__SQLITE__PATH", "data/a.db")];
+    check_sqlite(&Typed::variables(&named), "synckit.db");
+    check_sqlite(&Typed::variables(&named).and_variables(&path), "data/a.db");
+    check_sqlite(&Typed::variables(&path), "data/a.db");
+    check_sqlite(&Typed::file("a.toml", "[storage.sqlite]\npath = '/b.db'"), "/b.db");
+    let in_memory = Typed::variables(&path).and_flag("storage.provider", "inmemory").config();
+    assert!(matches!(in_memory.storage.provider, StorageProvider::InMemory));
+    assert!(in_memory.describe().contains("not used, since storage.provider is given"));
+    check_refused(
+        &[path[0], ("DATABASE_URL", CONNECTION)],
+        "storage.provider is not set, and both storage.postgresql.connectionstring and \
+         storage.sqlite.path are: expected postgresql or sqlite, for example in STORAGE__PROVIDER",
+    );
+}
+
+#[test]
+fn a_server_for_development_keeps_documents_unless_something_else_is_said() {
+    let dev = |variables: &[(&str, &str)]| {
+        let mut typed = Typed::variables(variables);
+        typed.flags.development = true;
+        typed
+    };
+    check_sqlite(&dev(&[]), DEVELOPMENT_PATH);
+    check_sqlite(&dev(&[("STORAGE__PROVIDER", "sqlite")]), DEVELOPMENT_PATH);
+    check_sqlite(&dev(&[("STORAGE__SQLITE__PATH", "a.db")]), "a.db");
+    let in_memory = dev(&[("STORAGE__PROVIDER", "inmemory")]).config();
+    assert!(matches!(in_memory.storage.provider, StorageProvider::InMemory));
+    postgresql(&dev(&[("DATABASE_URL", CONNECTION)]).config());
 }
 
 #[test]
@@ -254,7 +295,7 @@ fn all_errors_are_reported_at_once_each_on_a_line() {
             "port (environment variable PORT): \"65536\" is refused: expected a whole number from \
              0 to 65535",
             "storage.provider (file a.toml): \"mysql\" is refused: expected inmemory, memory, \
-             postgresql or postgres",
+             sqlite, postgresql or postgres",
             "cors.origin (command line, --cors.origin): \"https://a.example/\" is refused: \
              expected *, or origins like https://app.example.com separated by commas, without a \
              path",
@@ -347,7 +388,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let refusal = Typed::file("a.yaml", "").refusal();
     assert_eq!(refusal, "file a.yaml: the name must end in .toml or .json");
     let file = Some(Path::new("/nowhere/a.toml").to_owned());
-    let flags = ConfigFlags { file, settings: Vec::new() };
+    let flags = ConfigFlags { file, ..ConfigFlags::default() };
     let refusal = Config::load(&flags, std::iter::empty()).unwrap_err().to_string();
     assert!(refusal.starts_with("file /nowhere/a.toml: No such file"), "{refusal}");
 }

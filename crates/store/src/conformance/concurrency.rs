@@ -169,7 +169,7 @@ pub async fn s8_deletes_and_writes_at_once_leave_whole_documents(
     let saved = StoredSnapshot { bytes: vec![], clock: clock(&[]), position: head };
     assert!(store.save_snapshot(&id, &saved).await.expect("save_snapshot"));
     let whole = store.vector_clock(&id).await.expect("vector_clock");
-    assert_eq!(store.compact(&id, &whole).await.expect("compact"), head.seq.0);
+    assert_eq!(store.compact(&id, &whole, None).await.expect("compact"), head.seq.0);
 }
 
 /// Every document that was there before the first page is listed once, whatever is made meanwhile.

@@ -64,7 +64,7 @@ pub async fn s5_a_compacted_part_is_pruned(store: &dyn DocumentStore) {
     let at = |seq| Position { epoch: head.epoch, seq: Seq(seq) };
     let snapshot = StoredSnapshot { bytes: vec![1], clock: clock(&[]), position: at(4) };
     assert!(store.save_snapshot(&id, &snapshot).await.expect("save_snapshot"));
-    assert_eq!(store.compact(&id, &clock(&[("a", 9)])).await.expect("compact"), 2);
+    assert_eq!(store.compact(&id, &clock(&[("a", 9)]), None).await.expect("compact"), 2);
     for (after, expected) in [
         (0, None),
         (1, Some(&[2][..])),
@@ -82,7 +82,7 @@ pub async fn s5_a_compacted_part_is_pruned(store: &dyn DocumentStore) {
     // With everything compacted away the reader still learns that there was something.
     let snapshot = StoredSnapshot { position: head, ..snapshot };
     assert!(store.save_snapshot(&id, &snapshot).await.expect("save_snapshot"));
-    assert_eq!(store.compact(&id, &clock(&[("a", 9), ("b", 9)])).await.expect("compact"), 3);
+    assert_eq!(store.compact(&id, &clock(&[("a", 9), ("b", 9)]), None).await.expect("compact"), 3);
     let page = store.deltas_after(&id, at(2)).await.expect("deltas_after");
     assert_eq!(page, DeltaPage::Pruned);
     assert_eq!(history(store, &id, head).await, []);

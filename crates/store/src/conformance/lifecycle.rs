@@ -18,7 +18,7 @@ pub async fn s7_absence_is_not_an_error(store: &dyn DocumentStore) {
     assert_eq!(store.vector_clock(&id).await.expect("vector_clock"), clock(&[]));
     assert_eq!(store.snapshot(&id).await.expect("snapshot"), None);
     assert!(!store.save_snapshot(&id, &snapshot).await.expect("save_snapshot"));
-    assert_eq!(store.compact(&id, &clock(&[("x", 1)])).await.expect("compact"), 0);
+    assert_eq!(store.compact(&id, &clock(&[("x", 1)]), None).await.expect("compact"), 0);
     assert_eq!(store.deltas_since(&id, None, Seq(0)).await.expect("deltas_since"), []);
     let page = store.deltas_after(&id, Position::default()).await.expect("deltas_after");
     assert_eq!(page, DeltaPage::OtherEpoch);

@@ -61,8 +61,8 @@ impl Run<'_> {
             5 => self.save_snapshot(&context).await,
             6 => {
                 let (id, up_to) = (self.document(), self.clock());
-                let expected = self.model.compact(&id, &up_to).await.expect(&context);
-                let actual = self.store.compact(&id, &up_to).await.expect(&context);
+                let expected = self.model.compact(&id, &up_to, None).await.expect(&context);
+                let actual = self.store.compact(&id, &up_to, None).await.expect(&context);
                 assert_eq!(actual, expected, "compact {id} {up_to:?}: {context}");
             }
             7 => {

@@ -1,7 +1,9 @@
 //! S6: snapshots and compaction.
 
+use std::time::{Duration, SystemTime};
+
 use super::*;
-use crate::contract::StoredSnapshot;
+use crate::contract::{Durability, StoredSnapshot};
 
 fn snapshot(position: Position, bytes: &[u8]) -> StoredSnapshot {
     StoredSnapshot { bytes: bytes.to_vec(), clock: clock(&[("x", position.seq.0)]), position }
@@ -78,18 +80,48 @@ pub async fn s6_compaction_removes_what_is_seen_and_covered(store: &dyn Document
         (clock(&[("a", 9), ("b", 1)]), 1, &[3, 5]),
         (clock(&[("a", 9), ("b", 9)]), 1, &[5]),
     ] {
-        assert_eq!(store.compact(&id, &up_to).await.expect("compact"), removed, "{up_to:?}");
+        assert_eq!(store.compact(&id, &up_to, None).await.expect("compact"), removed, "{up_to:?}");
         assert_eq!(seqs(&all_since(store, &id, None).await), left, "{up_to:?}");
     }
     assert_eq!(store.vector_clock(&id).await.expect("vector_clock"), clock_before);
     assert_eq!(history(store, &id, covered).await.len(), 1);
 }
 
+/// With a time, what was stored since then stays.
+pub async fn s6_compaction_keeps_what_is_younger(store: &dyn DocumentStore) {
+    let id = document("s6-younger");
+    let head = write(store, &id, 3).await;
+    assert!(save(store, &id, &snapshot(head, b"three")).await);
+    let everything = clock(&[("x", 9)]);
+    let hour = Duration::from_secs(3_600);
+    let [before, after] = [SystemTime::now() - hour, SystemTime::now() + hour];
+    let compact = async |time| store.compact(&id, &everything, Some(time)).await.expect("compact");
+    assert_eq!(compact(before).await, 0);
+    assert_eq!(seqs(&all_since(store, &id, None).await), [1, 2, 3]);
+    assert_eq!(compact(after).await, 3);
+}
+
+/// A claim is its holder's until its time is over. Stores that one process has for itself refuse
+/// nobody.
+pub async fn a_claimed_compaction_stays_with_its_holder(store: &dyn DocumentStore) {
+    let id = document("claimed");
+    let claim = async |holder, seconds| {
+        let time = Duration::from_secs(seconds);
+        store.claim_compaction(&id, holder, time).await.expect("claim_compaction")
+    };
+    assert!(claim("one", 3_600).await);
+    assert!(claim("one", 3_600).await, "its own claim is no obstacle");
+    let shared = store.durability() == Durability::Server;
+    assert_eq!(claim("two", 3_600).await, !shared);
+    assert!(claim("one", 0).await);
+    assert!(claim("two", 3_600).await, "the time of the first is over");
+}
+
 /// Without a snapshot the deltas are all there is.
 pub async fn s6_compaction_without_a_snapshot_removes_nothing(store: &dyn DocumentStore) {
     let id = document("s6-bare");
     let head = write(store, &id, 2).await;
-    assert_eq!(store.compact(&id, &clock(&[("x", 9)])).await.expect("compact"), 0);
+    assert_eq!(store.compact(&id, &clock(&[("x", 9)]), None).await.expect("compact"), 0);
     assert_eq!(history(store, &id, start_of(head.epoch)).await.len(), 2);
 }
 
@@ -98,6 +130,6 @@ pub async fn s6_long_histories_are_compacted(store: &dyn DocumentStore) {
     let id = document("s6-long");
     let head = write(store, &id, 25_000).await;
     assert!(save(store, &id, &snapshot(head, b"all")).await);
-    assert_eq!(store.compact(&id, &clock(&[("x", 24_999)])).await.expect("compact"), 24_999);
+    assert_eq!(store.compact(&id, &clock(&[("x", 24_999)]), None).await.expect("compact"), 24_999);
     assert_eq!(seqs(&all_since(store, &id, None).await), [25_000]);
 }

@@ -146,13 +146,18 @@ fn with_timeouts(
     config
 }
 
-/// Every read and write goes by key, so the plan that is right for a large table is right for all.
-/// Without this, plans made while the tables are empty scan them, until statistics are gathered.
+/// What the statements rely on, whatever the database's own defaults are.
+///
+/// Every read and write goes by key, so the plan that is right for a large table is right for all;
+/// plans made while the tables are empty would scan them until statistics are gathered. And a
+/// statement that has waited for a lock must see what was committed meanwhile.
 fn session_settings(call_timeout: Duration) -> String {
     let limit_ms = (call_timeout + SERVER_GRACE).as_millis();
     format!(
-        "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; \
-         SET statement_timeout = {limit_ms}; SET idle_in_transaction_session_timeout = {limit_ms}"
+        "SET default_transaction_isolation = 'read committed'; \
+         SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+         SET jit = off; SET statement_timeout = {limit_ms}; \
+         SET idle_in_transaction_session_timeout = {limit_ms}"
     )
 }
 

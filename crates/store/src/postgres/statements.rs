@@ -120,6 +120,7 @@ WHERE documents.id = $1::text ORDER BY page.seq
 "#;
 
 /// The deltas that the clock `$2` has not seen; all without one. Bounded as in [`DELTAS_AFTER`].
+/// The clock stands in a subquery so that it is parsed once and not for each delta.
 pub(super) const DELTAS_SINCE: &str = r#"
 SELECT seq, id, client_id, data::text, vector_clock::text, timestamp FROM (
     SELECT seq, id, client_id, data, vector_clock, timestamp,
@@ -128,7 +129,8 @@ SELECT seq, id, client_id, data::text, vector_clock::text, timestamp FROM (
     FROM deltas
     WHERE document_id = $1::text AND seq > $3::bigint AND ($2::text IS NULL OR EXISTS (
         SELECT FROM jsonb_each_text(vector_clock) AS entry
-        WHERE entry.value::bigint > coalesce(($2::text::jsonb ->> entry.key)::bigint, 0)))
+        WHERE entry.value::bigint
+            > coalesce(((SELECT $2::text::jsonb) ->> entry.key)::bigint, 0)))
     ORDER BY seq LIMIT $4::bigint
 ) AS counted WHERE bytes_before < $5::bigint ORDER BY seq
 "#;
@@ -156,16 +158,34 @@ SELECT documents.epoch, documents.snapshot_seq, (
 ) FROM documents WHERE id = $1::text
 "#;
 
-/// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock has seen and the snapshot covers.
+/// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock `$3` has seen and the snapshot
+/// covers.
 pub(super) const COMPACT: &str = r#"
 DELETE FROM deltas USING documents
 WHERE documents.id = $1::text AND documents.epoch = $2::bigint
     AND deltas.document_id = documents.id
     AND deltas.seq <= documents.snapshot_seq
     AND deltas.seq > $4::bigint AND deltas.seq <= $5::bigint
+    AND ($6::timestamptz IS NULL OR deltas.created_at < $6::timestamptz)
     AND NOT EXISTS (
         SELECT FROM jsonb_each_text(deltas.vector_clock) AS entry
-        WHERE entry.value::bigint > coalesce(($3::text::jsonb ->> entry.key)::bigint, 0))
+        WHERE entry.value::bigint
+            > coalesce(((SELECT $3::text::jsonb) ->> entry.key)::bigint, 0))
+"#;
+
+/// Takes the claim if nobody holds it, its time is over, or it is the holder's own. What is long
+/// over is swept out, so that the table stays as small as the number of claims in force.
+pub(super) const CLAIM_COMPACTION: &str = r#"
+WITH swept AS (
+    DELETE FROM compaction_claims
+    WHERE expires_at < clock_timestamp() - interval '1 hour' AND document_id <> $1::text
+)
+INSERT INTO compaction_claims (document_id, holder, expires_at)
+VALUES ($1::text, $2::text, clock_timestamp() + make_interval(secs => $3::float8))
+ON CONFLICT (document_id) DO UPDATE
+SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE compaction_claims.holder = excluded.holder
+    OR compaction_claims.expires_at < clock_timestamp()
 "#;
 
 pub(super) const HEADS: &str = r#"

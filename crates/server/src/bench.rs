@@ -1,0 +1,146 @@
+//! The shipped benchmark: loads a server with raw clients and says what it did, so that an
+//! operator can take the figures of `docs/benchmarks.md` on the own machine.
+//!
+//! Unless it is given a URL it starts a server of its own from this binary, with the storage that
+//! environment and flags name, and stops it at the end; then it also knows the CPU it used.
+
+mod client;
+mod report;
+mod target;
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::cli::{BenchFlags, BenchScenario};
+use client::Client;
+use report::Latencies;
+use target::Target;
+
+/// How long clients may take to connect and subscribe, and to hear their last answers.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a benchmark gave no figures.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server did not start, or is not there.
+    #[error("server: {0}")]
+    Server(String),
+    /// A connection failed.
+    #[error("connection: {0}")]
+    Connection(#[from] std::io::Error),
+    /// The server said something that is no answer.
+    #[error("answer: {0}")]
+    Answer(String),
+    /// It took longer than it may.
+    #[error("no answer within {PATIENCE:?}")]
+    Silent,
+}
+
+/// Runs one scenario and returns its report as text.
+///
+/// # Errors
+/// [`Error`] when the server or a client failed; there is no report in part.
+pub async fn run(flags: &BenchFlags, server_flags: Vec<String>) -> Result<String, Error> {
+    let target = match &flags.url {
+        Some(url) => Target::running(url, flags.pid)?,
+        None => Target::start(server_flags).await?,
+    };
+    let seconds = Duration::from_secs(flags.seconds.into());
+    let report = match flags.scenario {
+        BenchScenario::Acks { clients, window, documents } => {
+            acks(&target, clients, window, documents.unwrap_or(clients), seconds).await
+        }
+        BenchScenario::Fanout { documents, readers, window } => {
+            fan_out(&target, documents, readers, window, seconds).await
+        }
+        BenchScenario::Idle { connections } => idle(&target, connections).await,
+    };
+    target.stop().await;
+    report
+}
+
+/// Many clients, each with a window of unacknowledged edits.
+async fn acks(
+    target: &Target,
+    clients: u32,
+    window: u32,
+    documents: u32,
+    duration: Duration,
+) -> Result<String, Error> {
+    let mut tasks = JoinSet::new();
+    let mut connected = Vec::new();
+    for n in 0..clients {
+        let document = format!("bench-{}-{}", target.run(), n % documents.max(1));
+        connected.push(Client::connect(target.address(), &document, n).await?);
+    }
+    let cpu = target.cpu();
+    let started = Instant::now();
+    for client in connected {
+        tasks.spawn(client.write_for(window, started + duration));
+    }
+    let mut latencies = Latencies::default();
+    while let Some(done) = tasks.join_next().await {
+        latencies.add(done.map_err(|error| Error::Answer(error.to_string()))??.acks);
+    }
+    let elapsed = started.elapsed();
+    let title =
+        format!("{clients} clients, {window} unacknowledged edits each, {documents} documents");
+    Ok(report::load(&title, "acknowledged edits", latencies, elapsed, target.cpu_since(cpu)))
+}
+
+/// One writer a document, many readers each.
+async fn fan_out(
+    target: &Target,
+    documents: u32,
+    readers: u32,
+    window: u32,
+    duration: Duration,
+) -> Result<String, Error> {
+    let mut listeners = JoinSet::new();
+    let mut writers = Vec::new();
+    let until = tokio_util::sync::CancellationToken::new();
+    for d in 0..documents {
+        let document = format!("bench-{}-{d}", target.run());
+        for r in 0..readers {
+            let reader = Client::connect(target.address(), &document, d * readers + r).await?;
+            listeners.spawn(reader.read_until(until.clone()));
+        }
+        writers.push(Client::connect(target.address(), &document, 1_000_000 + d).await?);
+    }
+    let cpu = target.cpu();
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for writer in writers {
+        tasks.spawn(writer.write_for(window, started + duration));
+    }
+    let mut deliveries = Latencies::default();
+    while let Some(done) = tasks.join_next().await {
+        deliveries.add(done.map_err(|error| Error::Answer(error.to_string()))??.deliveries);
+    }
+    let elapsed = started.elapsed();
+    until.cancel();
+    while let Some(done) = listeners.join_next().await {
+        deliveries.add(done.map_err(|error| Error::Answer(error.to_string()))??);
+    }
+    let title = format!(
+        "{documents} documents, each 1 writer with {window} unacknowledged edits and {readers} readers"
+    );
+    Ok(report::load(&title, "deliveries", deliveries, elapsed, target.cpu_since(cpu)))
+}
+
+/// Connections that subscribe and then do nothing: what memory does one take?
+async fn idle(target: &Target, connections: u32) -> Result<String, Error> {
+    let before = target.resident_bytes();
+    let started = Instant::now();
+    let mut open = Vec::new();
+    for n in 0..connections {
+        let document = format!("bench-{}-{}", target.run(), n % 100);
+        open.push(Client::connect(target.address(), &document, n).await?);
+    }
+    let elapsed = started.elapsed();
+    let after = target.resident_bytes();
+    Ok(report::idle(connections, elapsed, before.zip(after)))
+}

@@ -1,0 +1,77 @@
+//! An append on its way to the writer. What can be made ready before is made ready by the caller's
+//! thread, since there is only one that writes.
+
+use synckit_engine::clock::VectorClock;
+use synckit_engine::delta::{Delta, DeltaId};
+use synckit_engine::ids::{ClientId, DocumentId};
+
+use crate::contract::{Append, Appended, check_batch};
+use crate::error::StoreError;
+
+use super::group::Group;
+use super::row;
+use super::writer::Work;
+
+/// What a delta takes in the file besides its data, about: ids, clock, and its places in the
+/// indexes.
+const DELTA_OVERHEAD_BYTES: usize = 200;
+
+pub(super) struct AppendBatch {
+    parts: Vec<(DocumentId, Vec<EncodedDelta>)>,
+    bytes: usize,
+}
+
+pub(super) struct EncodedDelta {
+    pub(super) id: DeltaId,
+    pub(super) client: ClientId,
+    pub(super) clock: VectorClock,
+    pub(super) clock_json: String,
+    pub(super) data: String,
+    pub(super) timestamp: i64,
+}
+
+impl AppendBatch {
+    pub(super) fn encode(batch: &[Append]) -> Result<Self, StoreError> {
+        check_batch(batch)?;
+        let mut parts = Vec::with_capacity(batch.len());
+        let mut bytes = 0;
+        for part in batch {
+            let deltas: Vec<_> =
+                part.deltas.iter().map(EncodedDelta::encode).collect::<Result<_, _>>()?;
+            bytes +=
+                deltas.iter().map(|delta| delta.data.len() + DELTA_OVERHEAD_BYTES).sum::<usize>();
+            parts.push((part.document.clone(), deltas));
+        }
+        Ok(Self { parts, bytes })
+    }
+}
+
+impl EncodedDelta {
+    fn encode(delta: &Delta) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: delta.id.clone(),
+            client: delta.client.clone(),
+            clock: delta.clock.clone(),
+            clock_json: row::clock_json(&delta.clock)?,
+            data: delta.data(),
+            timestamp: row::signed(delta.timestamp)?,
+        })
+    }
+}
+
+impl Work for AppendBatch {
+    type Output = Vec<Appended>;
+
+    fn run(&self, group: &mut Group<'_>) -> Result<Vec<Appended>, StoreError> {
+        let mut answers = Vec::with_capacity(self.parts.len());
+        for (document, deltas) in &self.parts {
+            let (epoch, deliveries) = group.append(document, deltas)?;
+            answers.push(Appended { epoch, deliveries });
+        }
+        Ok(answers)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,203 @@
+//! What readers ask for, on a connection whose transaction has begun.
+
+use rusqlite::{Connection, OptionalExtension as _};
+use synckit_engine::clock::VectorClock;
+use synckit_engine::ids::{ClientId, DocumentId};
+use synckit_engine::position::{Position, Seq};
+
+use crate::contract::{DeltaPage, DocumentRecord, NumberedDelta, PAGE_DELTAS_MAX, StoredSnapshot};
+use crate::error::StoreError;
+
+use super::group::epoch;
+use super::readers::Deadline;
+use super::row;
+use super::statements;
+
+/// Bytes of data after which a page ends, so that large values don't fill a reader's memory.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// The reading side of the store; cheap to clone into a read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reads {
+    pub(super) epoch_base: u64,
+}
+
+/// A document's key and where it stands.
+struct Head {
+    key: i64,
+    position: Position,
+}
+
+impl Reads {
+    fn head(self, connection: &Connection, id: &DocumentId) -> Result<Option<Head>, StoreError> {
+        let mut find = connection.prepare_cached(statements::FIND)?;
+        let mut rows = find.query([id.as_str()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let key = row.get(0)?;
+        let epoch = epoch(self.epoch_base, key);
+        let position = Position { epoch, seq: Seq(row::unsigned(row, 1)?) };
+        Ok(Some(Head { key, position }))
+    }
+
+    pub(super) fn get(
+        self,
+        connection: &Connection,
+        id: &DocumentId,
+    ) -> Result<Option<DocumentRecord>, StoreError> {
+        let mut get = connection.prepare_cached(statements::GET)?;
+        let mut rows = get.query([id.as_str()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let key = row.get(0)?;
+        let head =
+            Position { epoch: epoch(self.epoch_base, key), seq: Seq(row::unsigned(row, 1)?) };
+        Ok(Some(DocumentRecord {
+            id: id.clone(),
+            head,
+            clock: clock(connection, id, key)?,
+            snapshot: snapshot(connection, id, &Head { key, position: head })?,
+            created_at: row::time(row, 2)?,
+            updated_at: row::time(row, 3)?,
+        }))
+    }
+
+    pub(super) fn snapshot(
+        self,
+        connection: &Connection,
+        id: &DocumentId,
+    ) -> Result<Option<StoredSnapshot>, StoreError> {
+        match self.head(connection, id)? {
+            Some(head) => snapshot(connection, id, &head),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn vector_clock(
+        self,
+        connection: &Connection,
+        id: &DocumentId,
+    ) -> Result<VectorClock, StoreError> {
+        match self.head(connection, id)? {
+            Some(head) => clock(connection, id, head.key),
+            None => Ok(VectorClock::new()),
+        }
+    }
+
+    pub(super) fn heads(
+        self,
+        connection: &Connection,
+        ids: &[DocumentId],
+    ) -> Result<Vec<Option<Position>>, StoreError> {
+        let position = |id| Ok(self.head(connection, id)?.map(|head| head.position));
+        ids.iter().map(position).collect()
+    }
+
+    pub(super) fn deltas_after(
+        self,
+        connection: &Connection,
+        id: &DocumentId,
+        after: Position,
+        deadline: Deadline,
+    ) -> Result<DeltaPage, StoreError> {
+        let head = match self.head(connection, id)? {
+            Some(head) if head.position.epoch == after.epoch => head,
+            _ => return Ok(DeltaPage::OtherEpoch),
+        };
+        let stored = page(connection, id, &head, after.seq, None, deadline)?;
+        Ok(DeltaPage::from_stored(stored, after.seq, head.position.seq))
+    }
+
+    pub(super) fn deltas_since(
+        self,
+        connection: &Connection,
+        id: &DocumentId,
+        since: Option<&VectorClock>,
+        after: Seq,
+        deadline: Deadline,
+    ) -> Result<Vec<NumberedDelta>, StoreError> {
+        match self.head(connection, id)? {
+            Some(head) => page(connection, id, &head, after, since, deadline),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+pub(super) fn document_ids(
+    connection: &Connection,
+    limit: usize,
+    after: &str,
+) -> Result<Vec<DocumentId>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(statements::DOCUMENT_IDS)?;
+    let mut rows = statement.query((after, limit))?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = DocumentId::new(row::text(row, 0)?)
+            .map_err(|error| StoreError::Refused(format!("a stored id: {error}")))?;
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// The stored deltas numbered above `after` that are not ≤ `since`, as many as make a page.
+fn page(
+    connection: &Connection,
+    id: &DocumentId,
+    head: &Head,
+    after: Seq,
+    since: Option<&VectorClock>,
+    deadline: Deadline,
+) -> Result<Vec<NumberedDelta>, StoreError> {
+    let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(statements::DELTAS_AFTER)?;
+    let mut rows = statement.query((head.key, after))?;
+    let mut deltas = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        deadline.check()?;
+        if let Some(since) = since
+            && since.covers(&row::clock(id, row::text(row, 4)?)?)
+        {
+            continue;
+        }
+        bytes += row::text(row, 3)?.len();
+        deltas.push(row::delta(id, row)?);
+        if deltas.len() >= PAGE_DELTAS_MAX || bytes >= PAGE_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(deltas)
+}
+
+fn clock(connection: &Connection, id: &DocumentId, key: i64) -> Result<VectorClock, StoreError> {
+    let mut statement = connection.prepare_cached(statements::CLOCK)?;
+    let mut rows = statement.query([key])?;
+    let mut clock = VectorClock::new();
+    while let Some(row) = rows.next()? {
+        let client = ClientId::new(row::text(row, 0)?)
+            .map_err(|error| row::damaged(id, format!("client in the clock: {error}")))?;
+        clock.raise(&client, row::unsigned(row, 1)?);
+    }
+    Ok(clock)
+}
+
+fn snapshot(
+    connection: &Connection,
+    id: &DocumentId,
+    head: &Head,
+) -> Result<Option<StoredSnapshot>, StoreError> {
+    let mut statement = connection.prepare_cached(statements::SNAPSHOT)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let (seq, clock): (i64, String) = (row.get(0)?, row.get(1)?);
+        Ok((seq, clock, row.get(2)?))
+    };
+    let Some((seq, clock, bytes)) = statement.query_row([head.key], read).optional()? else {
+        return Ok(None);
+    };
+    let seq = Seq(seq.cast_unsigned());
+    let position = Position { seq, ..head.position };
+    Ok(Some(StoredSnapshot { bytes, clock: row::clock(id, &clock)?, position }))
+}
