@@ -72,7 +72,7 @@ pub enum Command {
 
 /// Names one edit that was given to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TicketId(u64);
+pub struct TicketId(pub u64);
 
 /// Deltas that were given to the store together, with what became of each.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 mod client;
 mod report;
+mod store;
 mod target;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cli::{BenchFlags, BenchScenario};
+use crate::config::Config;
 use client::Client;
 use report::Latencies;
 use target::Target;
@@ -43,23 +45,22 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`] when the server or a client failed; there is no report in part.
-pub async fn run(flags: &BenchFlags, server_flags: Vec<String>) -> Result<String, Error> {
-    let target = match &flags.url {
-        Some(url) => Target::running(url, flags.pid)?,
-        None => Target::start(server_flags).await?,
-    };
+pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
     let seconds = Duration::from_secs(flags.seconds.into());
-    let report = match flags.scenario {
+    match flags.scenario {
+        BenchScenario::Store { stored } => store::run(&config.storage, stored, seconds).await,
         BenchScenario::Acks { clients, window, documents } => {
+            let target = Target::of(flags).await?;
             acks(&target, clients, window, documents.unwrap_or(clients), seconds).await
         }
         BenchScenario::Fanout { documents, readers, window } => {
+            let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
         }
-        BenchScenario::Idle { connections } => idle(&target, connections).await,
-    };
-    target.stop().await;
-    report
+        BenchScenario::Idle { connections } => {
+            idle(&Target::of(flags).await?, connections).await
+        }
+    }
 }
 
 /// Many clients, each with a window of unacknowledged edits.

@@ -81,6 +81,12 @@ pub enum BenchScenario {
         #[arg(long, default_value_t = 1)]
         window: u32,
     },
+    /// The store alone, without sockets: durable deltas, loading, compaction
+    Store {
+        /// Documents that are stored first, to see how cost grows with them
+        #[arg(long, default_value_t = 0)]
+        stored: u64,
+    },
     /// Memory of connections that subscribe and do nothing
     Idle {
         /// Connections

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Dev(_)) => serve(config, true),
-        Some(Command::Bench(flags)) => measure(&flags, flags.server_arguments()),
+        Some(Command::Bench(flags)) => measure(&flags, &config),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
             Ok(()) => serve(config, false),
             Err(error) => fail(&error, EXIT_CONFIGURATION),
@@ -76,12 +76,12 @@ fn serve(config: Config, dev: bool) -> ExitCode {
     })
 }
 
-fn measure(flags: &BenchFlags, server_arguments: Vec<String>) -> ExitCode {
+fn measure(flags: &BenchFlags, config: &Config) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    match runtime.block_on(bench::run(flags, server_arguments)) {
+    match runtime.block_on(bench::run(flags, config)) {
         Ok(report) => {
             say(&report);
             ExitCode::SUCCESS

@@ -107,19 +107,22 @@ async fn relay(
     mut near: TcpStream,
     mut far: TcpStream,
     cuts: u64,
-    mut faults: watch::Receiver<Faults>,
+    faults: watch::Receiver<Faults>,
 ) {
     // Without it small messages would wait for each other. It fails only on a socket that has ended.
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_read, near_write) = near.split();
     let (far_read, far_write) = far.split();
+    let mut cut = faults.clone();
     tokio::select! {
-        () = pass(near_read, far_write, Direction::Requests, faults.clone()) => {}
-        () = pass(far_read, near_write, Direction::Answers, faults.clone()) => {}
-        _ = faults.wait_for(|faults| faults.cuts != cuts) => {
+        // First, so that a cut lets nothing through that was stalled.
+        biased;
+        _ = cut.wait_for(|faults| faults.cuts != cuts) => {
             // Fails only on a socket that has ended already.
             let _ = (near.set_zero_linger(), far.set_zero_linger());
         }
+        () = pass(near_read, far_write, Direction::Requests, faults.clone()) => {}
+        () = pass(far_read, near_write, Direction::Answers, faults) => {}
     }
 }
 

@@ -11,11 +11,24 @@ impl Latencies {
         self.0.append(&mut more);
     }
 
+    /// One line of a table.
+    pub(super) fn line(mut self, what: &str, elapsed: Duration) -> String {
+        self.0.sort_unstable();
+        let [p50, p99] = [500, 990].map(|of_1000| self.percentile(of_1000));
+        let rate = rate(self.0.len(), elapsed);
+        format!("  {what}: {rate:>7.0} deltas/s, p50 {p50:.2} ms, p99 {p99:.2} ms\n")
+    }
+
     /// In milliseconds; the list is sorted.
     fn percentile(&self, of_1000: usize) -> f64 {
         let at = (self.0.len() * of_1000 / 1_000).min(self.0.len().saturating_sub(1));
         self.0.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
+fn rate(count: usize, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
 }
 
 /// The figures of a load.
@@ -29,11 +42,8 @@ pub(super) fn load(
     latencies.0.sort_unstable();
     let count = latencies.0.len();
     let seconds = elapsed.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
-    let (rate, each) = (
-        count as f64 / seconds,
-        cpu.map(|cpu| cpu / u32::try_from(count.max(1)).unwrap_or(u32::MAX)),
-    );
+    let rate = rate(count, elapsed);
+    let each = cpu.map(|cpu| cpu / u32::try_from(count.max(1)).unwrap_or(u32::MAX));
     let cpu = match each {
         Some(each) => format!("{:.2} us of server CPU each", each.as_secs_f64() * 1e6),
         None => "server CPU not known (give --pid)".to_owned(),

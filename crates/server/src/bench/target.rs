@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{Error, PATIENCE};
+use crate::cli::BenchFlags;
 
 /// Linux counts process times in hundredths of a second, whatever the kernel's own tick.
 const TICK: Duration = Duration::from_millis(10);
@@ -20,25 +21,34 @@ const READY: &str = "listening on http://";
 pub(super) struct Target {
     address: SocketAddr,
     pid: Option<u32>,
-    child: Option<Child>,
+    /// Ends with this value.
+    _child: Option<Child>,
     /// Names the documents of this run apart from those of earlier ones.
     run: String,
 }
 
 impl Target {
+    /// The server that the flags name, or one of its own.
+    pub(super) async fn of(flags: &BenchFlags) -> Result<Self, Error> {
+        match &flags.url {
+            Some(url) => Self::running(url, flags.pid),
+            None => Self::start(flags.server_arguments()).await,
+        }
+    }
+
     /// A server that someone else started.
-    pub(super) fn running(url: &str, pid: Option<u32>) -> Result<Self, Error> {
+    fn running(url: &str, pid: Option<u32>) -> Result<Self, Error> {
         let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("http://"));
         let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
         let address = host
             .replace("localhost", "127.0.0.1")
             .parse()
             .map_err(|_| Error::Server(format!("{url:?} is not like ws://127.0.0.1:8080")))?;
-        Ok(Self { address, pid, child: None, run: run_name() })
+        Ok(Self { address, pid, _child: None, run: run_name() })
     }
 
     /// A server of this binary, on a free port, with the environment of this process.
-    pub(super) async fn start(flags: Vec<String>) -> Result<Self, Error> {
+    async fn start(flags: Vec<String>) -> Result<Self, Error> {
         let failed = |reason: &dyn std::fmt::Display| Error::Server(reason.to_string());
         let binary = std::env::current_exe().map_err(|error| failed(&error))?;
         let mut child = Command::new(binary)
@@ -61,7 +71,7 @@ impl Target {
             .and_then(|address| address.parse().ok())
             .ok_or_else(|| failed(&format!("it said {line:?}")))?;
         let pid = child.id();
-        Ok(Self { address, pid, child: Some(child), run: run_name() })
+        Ok(Self { address, pid, _child: Some(child), run: run_name() })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -92,15 +102,9 @@ impl Target {
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         Some(kib * 1_024)
     }
-
-    /// Ends the server if this process started it.
-    pub(super) async fn stop(mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill().await;
-        }
-    }
 }
 
-fn run_name() -> String {
+/// Names what one run writes.
+pub(super) fn run_name() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

@@ -220,6 +220,37 @@ async fn a_full_file_refuses_whole_batches_until_there_is_room() {
     assert_eq!(history(store, &id).await.len() as u64, again);
 }
 
+#[tokio::test]
+async fn a_damaged_document_costs_no_other_and_leaves_no_half_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.db");
+    let provider = open_file(&path).await.unwrap();
+    let store = provider.documents();
+    let (sound, damaged) = (document("sound"), document("damaged"));
+    for id in [&sound, &damaged] {
+        store.append(&part(id, vec![delta("x", 1, "text")])).await.unwrap();
+    }
+    // The place of its next delta is taken.
+    let taken = "INSERT INTO deltas SELECT document_key, 2, 'other', client_id, data, vector_clock, \
+        timestamp, deltas.created_at FROM deltas JOIN documents ON key = document_key \
+        WHERE documents.id = 'damaged'";
+    rusqlite::Connection::open(&path).unwrap().execute(taken, []).unwrap();
+
+    let both = [&sound, &damaged]
+        .map(|id| Append { document: id.clone(), deltas: vec![delta("x", 2, "text")] });
+    let neighbours = (0..20_u64).map(|number| {
+        let deltas = vec![delta(&format!("neighbour-{number}"), 1, "text")];
+        async { store.append(&part(&sound, deltas)).await.map(drop) }
+    });
+    let (refused, stored) = tokio::join!(store.append(&both), join_all(neighbours));
+    let error = refused.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+    let history = history(store, &sound).await;
+    assert_eq!(history.len(), 21);
+    assert!(!history.values().any(|delta| *delta == ("x".to_owned(), 2)));
+}
+
 /// With a limit on the size of its files, which fails writes as a broken disk does.
 async fn write_to_a_failing_disk(path: &Path) {
     let provider = open_file(path).await.expect("open");

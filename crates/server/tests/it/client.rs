@@ -1,0 +1,471 @@
+//! One connection, which does exactly what a test says and shows everything that arrived when it
+//! is not what the test waited for.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// The bound of every wait. Far above what anything takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Messages that a failure shows, and how much of each.
+const SHOWN_MESSAGES: usize = 12;
+const SHOWN_BYTES: usize = 300;
+
+const READ_BYTES: usize = 64 << 10;
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+
+/// How to connect, where the usual way will not do.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Options {
+    /// The loopback address to come from.
+    pub(crate) from: Option<[u8; 4]>,
+    /// What the kernel holds of what arrives. Little: a client that does not read is slow at once.
+    pub(crate) receive_buffer: Option<u32>,
+    /// Whether WebSocket pings are left without an answer.
+    pub(crate) ignores_pings: bool,
+}
+
+pub(crate) struct Client {
+    /// Its client id.
+    pub(crate) name: String,
+    stream: TcpStream,
+    /// What arrived and is no whole frame yet.
+    buffer: Vec<u8>,
+    ignores_pings: bool,
+    /// Edits so far.
+    count: u64,
+    messages_sent: u64,
+    /// What no `expect` has taken yet.
+    unread: Vec<Value>,
+    /// The last messages, as text.
+    shown: VecDeque<String>,
+    pings: u64,
+    closed: Option<Closed>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// The code of the close frame; none: the TCP connection ended without one.
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: String,
+}
+
+/// One write of one field. Sent again as it is, it is a repeat.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Edit {
+    pub(crate) document: String,
+    pub(crate) client: String,
+    pub(crate) counter: u64,
+    pub(crate) timestamp: u64,
+    pub(crate) field: String,
+    pub(crate) value: Value,
+}
+
+/// A document as a server shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct State {
+    pub(crate) fields: Value,
+    /// `clock.server`; 0 before the first write.
+    pub(crate) stamp: u64,
+}
+
+/// The answer to a request for an upgrade that was turned down.
+#[derive(Debug)]
+pub(crate) struct TurnedAway {
+    pub(crate) status: u16,
+    /// In lower case.
+    pub(crate) head: String,
+}
+
+pub(crate) fn now_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    u64::try_from(since.as_millis()).expect("milliseconds fit")
+}
+
+pub(crate) fn tombstone() -> Value {
+    json!({ "__deleted": true })
+}
+
+impl Client {
+    pub(crate) async fn connect(address: &str) -> Self {
+        Self::connect_with(address, Options::default()).await
+    }
+
+    pub(crate) async fn connect_with(address: &str, options: Options) -> Self {
+        Self::try_connect(address, options)
+            .await
+            .unwrap_or_else(|refused| panic!("no connection to {address}: {refused:?}"))
+    }
+
+    pub(crate) async fn try_connect(address: &str, options: Options) -> Result<Self, TurnedAway> {
+        timeout(PATIENCE, Self::shake_hands(address, options))
+            .await
+            .unwrap_or_else(|_| panic!("no answer of {address} within {PATIENCE:?}"))
+            .unwrap_or_else(|error| panic!("connect to {address}: {error}"))
+    }
+
+    async fn shake_hands(
+        address: &str,
+        options: Options,
+    ) -> std::io::Result<Result<Self, TurnedAway>> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let socket = TcpSocket::new_v4()?;
+        if let Some(from) = options.from {
+            socket.bind((from, 0).into())?;
+        }
+        if let Some(bytes) = options.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        let target: SocketAddr = address.parse().expect("servers listen on IP addresses");
+        let mut stream = socket.connect(target).await?;
+        stream.set_nodelay(true)?;
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut buffer = Vec::new();
+        let end = loop {
+            if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.expect("an HTTP answer has a status");
+        if status != 101 {
+            return Ok(Err(TurnedAway { status, head }));
+        }
+        buffer.drain(..end + 4);
+        Ok(Ok(Self {
+            name: format!("client-{}", COUNT.fetch_add(1, Ordering::Relaxed) + 1),
+            stream,
+            buffer,
+            ignores_pings: options.ignores_pings,
+            count: 0,
+            messages_sent: 0,
+            unread: Vec::new(),
+            shown: VecDeque::new(),
+            pings: 0,
+            closed: None,
+        }))
+    }
+
+    /// The next edit of this client; nothing is sent yet.
+    pub(crate) fn edit(&mut self, document: &str, field: &str, value: Value) -> Edit {
+        self.count += 1;
+        Edit {
+            document: document.to_owned(),
+            client: self.name.clone(),
+            counter: self.count,
+            timestamp: now_millis(),
+            field: field.to_owned(),
+            value,
+        }
+    }
+
+    /// Sends an edit under a new message id, which it returns.
+    pub(crate) async fn send_edit(&mut self, edit: &Edit) -> String {
+        let message_id = self.next_message_id();
+        self.send(&edit.message(&message_id)).await;
+        message_id
+    }
+
+    /// Writes one field and waits for the acknowledgement.
+    pub(crate) async fn set(&mut self, document: &str, field: &str, value: Value) -> Edit {
+        let edit = self.edit(document, field, value);
+        let message_id = self.send_edit(&edit).await;
+        self.expect_ack(&message_id).await;
+        edit
+    }
+
+    /// The state, as a client that subscribes gets it.
+    pub(crate) async fn subscribe(&mut self, document: &str) -> State {
+        self.ask_state("subscribe", document).await
+    }
+
+    /// The state now.
+    pub(crate) async fn sync(&mut self, document: &str) -> State {
+        self.ask_state("sync_request", document).await
+    }
+
+    async fn ask_state(&mut self, kind: &str, document: &str) -> State {
+        let id = self.next_message_id();
+        self.send(&json!({ "type": kind, "documentId": document, "id": id })).await;
+        let answer = self
+            .expect(&format!("the state of {document}"), |message| {
+                message["type"] == "sync_response" && message["requestId"] == *id
+            })
+            .await;
+        State {
+            fields: answer["state"].clone(),
+            stamp: answer["clock"]["server"].as_u64().unwrap_or_default(),
+        }
+    }
+
+    /// Waits until this server shows a value, and returns the state that does.
+    pub(crate) async fn until_it_shows(
+        &mut self,
+        document: &str,
+        field: &str,
+        value: &Value,
+    ) -> State {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let state = self.sync(document).await;
+            if state.fields[field] == *value {
+                return state;
+            }
+            assert!(Instant::now() < end, "{document} never shows {field} = {value}: {state:?}");
+        }
+    }
+
+    /// All that was sent before has been understood when this returns, though not all answered:
+    /// documents answer in their own time.
+    pub(crate) async fn ping(&mut self) {
+        self.send(&json!({ "type": "ping" })).await;
+        self.expect("a pong", |message| message["type"] == "pong").await;
+    }
+
+    pub(crate) async fn expect_ack(&mut self, message_id: &str) {
+        self.expect(&format!("the acknowledgement of {message_id}"), |message| {
+            message["type"] == "ack" && message["messageId"] == *message_id
+        })
+        .await;
+    }
+
+    /// The code of the error that answers a message.
+    pub(crate) async fn expect_refusal(&mut self, message_id: &str) -> String {
+        let error = self
+            .expect(&format!("the refusal of {message_id}"), |message| {
+                message["type"] == "error" && message["details"]["messageId"] == *message_id
+            })
+            .await;
+        error["details"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The next change of a field to this value.
+    pub(crate) async fn expect_change(&mut self, document: &str, field: &str, value: &Value) {
+        self.expect(&format!("{field} = {value} of {document}"), |message| {
+            message["type"] == "delta"
+                && message["documentId"] == *document
+                && message["field"] == *field
+                && message["value"] == *value
+        })
+        .await;
+    }
+
+    /// The first message not taken before that is wanted.
+    pub(crate) async fn expect(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.unread.iter().position(&wanted) {
+            return self.unread.remove(at);
+        }
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match timeout_at(end, self.receive()).await {
+                Ok(Ok(message)) if wanted(&message) => return message,
+                Ok(Ok(message)) => self.unread.push(message),
+                Ok(Err(closed)) => panic!("waited for {what}, got {closed:?}; {}", self.story()),
+                Err(_) => panic!("no {what} within {PATIENCE:?}; {}", self.story()),
+            }
+        }
+    }
+
+    /// What arrived and was not taken by an `expect`.
+    pub(crate) fn take_unread(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Reads until the connection ends; messages before that stay unread.
+    pub(crate) async fn until_closed(&mut self) -> Closed {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match timeout_at(end, self.receive()).await {
+                Ok(Ok(message)) => self.unread.push(message),
+                Ok(Err(closed)) => return closed,
+                Err(_) => panic!("still open after {PATIENCE:?}; {}", self.story()),
+            }
+        }
+    }
+
+    /// Reads until so many WebSocket pings have arrived, and answers them unless told otherwise.
+    pub(crate) async fn until_pinged(&mut self, pings: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.pings < pings {
+            let seen = self.pings;
+            // A ping is no message, so `receive` does not return for it.
+            let read = timeout_at(end, self.read_more()).await;
+            assert_eq!(read, Ok(Ok(())), "{seen} of {pings} pings; {}", self.story());
+            while let Some((opcode, payload)) = self.next_frame() {
+                if let Some(message) = self.take_frame(opcode, &payload).await {
+                    self.unread.push(message);
+                }
+            }
+        }
+    }
+
+    /// Ends the connection as a client does that is done.
+    pub(crate) async fn close(mut self) {
+        self.send_frame(CLOSE, &1000_u16.to_be_bytes()).await;
+        let closed = self.until_closed().await;
+        assert_eq!(closed.code, Some(1000), "{}", self.story());
+    }
+
+    /// The next message. Cancel-safe: a message is whole in the buffer, or taken.
+    pub(crate) async fn receive(&mut self) -> Result<Value, Closed> {
+        loop {
+            while let Some((opcode, payload)) = self.next_frame() {
+                if let Some(message) = self.take_frame(opcode, &payload).await {
+                    return Ok(message);
+                }
+            }
+            self.read_more().await?;
+        }
+    }
+
+    async fn read_more(&mut self) -> Result<(), Closed> {
+        if let Some(closed) = &self.closed {
+            return Err(closed.clone());
+        }
+        self.buffer.reserve(READ_BYTES);
+        let reason = match self.stream.read_buf(&mut self.buffer).await {
+            Ok(1..) => return Ok(()),
+            Ok(0) => "end of stream".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let closed = Closed { code: None, reason };
+        self.closed = Some(closed.clone());
+        Err(closed)
+    }
+
+    async fn take_frame(&mut self, opcode: u8, payload: &[u8]) -> Option<Value> {
+        match opcode {
+            TEXT => {
+                let message: Value = serde_json::from_slice(payload)
+                    .unwrap_or_else(|error| panic!("not JSON: {error}: {payload:?}"));
+                let text = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]);
+                self.shown.truncate(SHOWN_MESSAGES - 1);
+                self.shown.push_front(text.into_owned());
+                return Some(message);
+            }
+            PING => {
+                self.pings += 1;
+                if !self.ignores_pings {
+                    self.send_frame(PONG, payload).await;
+                }
+            }
+            CLOSE => {
+                let (code, reason) = payload.split_at(payload.len().min(2));
+                self.closed.get_or_insert(Closed {
+                    code: code.try_into().ok().map(u16::from_be_bytes),
+                    reason: String::from_utf8_lossy(reason).into_owned(),
+                });
+            }
+            PONG => {}
+            other => panic!("a frame of kind {other}, though this client speaks JSON"),
+        }
+        None
+    }
+
+    /// The next whole frame in the buffer.
+    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let [first, second, rest @ ..] = self.buffer.as_slice() else { return None };
+        let (extended, short) = (rest, usize::from(*second));
+        let (header, length) = match short {
+            0..=125 => (2, short),
+            126 => (4, usize::from(u16::from_be_bytes(extended.get(..2)?.try_into().ok()?))),
+            127 => {
+                let length = u64::from_be_bytes(extended.get(..8)?.try_into().ok()?);
+                (10, usize::try_from(length).expect("a length fits"))
+            }
+            _ => panic!("the server masked a frame"),
+        };
+        assert_eq!(first & 0xF0, 0x80, "the server sends whole messages");
+        let opcode = first & 0x0F;
+        let payload = self.buffer.get(header..header + length)?.to_vec();
+        self.buffer.drain(..header + length);
+        Some((opcode, payload))
+    }
+
+    /// Sends a message as a JSON text.
+    pub(crate) async fn send(&mut self, message: &Value) {
+        self.send_frame(TEXT, message.to_string().as_bytes()).await;
+    }
+
+    /// Sends a text that need not be a message.
+    pub(crate) async fn send_text(&mut self, text: &str) {
+        self.send_frame(TEXT, text.as_bytes()).await;
+    }
+
+    async fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
+        self.send_bytes(&masked_frame(opcode, payload)).await;
+    }
+
+    /// Sends bytes that need not be a frame.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        let sent = timeout(PATIENCE, self.stream.write_all(bytes)).await;
+        // A connection that has ended shows when it is read: what arrived before is still there.
+        let _ = sent.unwrap_or_else(|_| panic!("not sent within {PATIENCE:?}; {}", self.story()));
+    }
+
+    fn next_message_id(&mut self) -> String {
+        self.messages_sent += 1;
+        format!("{}-{}", self.name, self.messages_sent)
+    }
+
+    /// The last messages, the newest first.
+    pub(crate) fn story(&self) -> String {
+        let messages = Vec::from_iter(self.shown.iter().map(String::as_str)).join("\n  ");
+        format!("{} received, the newest first:\n  {messages}", self.name)
+    }
+}
+
+impl Edit {
+    pub(crate) fn message(&self, message_id: &str) -> Value {
+        let Self { document, client, counter, timestamp, field, value } = self;
+        json!({
+            "type": "delta",
+            "documentId": document,
+            "field": field,
+            "value": value,
+            "clock": { client.as_str(): counter },
+            "clientId": client,
+            "timestamp": timestamp,
+            "messageId": message_id,
+        })
+    }
+}
+
+/// A whole message as clients must send it; a mask of zeros leaves the bytes as they are.
+pub(crate) fn masked_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match u16::try_from(payload.len()) {
+        Ok(short @ 0..=125) => frame.push(0x80 | short.to_be_bytes()[1]),
+        Ok(medium) => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&medium.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}

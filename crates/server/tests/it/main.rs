@@ -1,0 +1,32 @@
+//! The server as a process, with clients, a database and a network that misbehave:
+//!
+//! - [`outages`]: the database dies, stops, hangs and comes back, under load
+//! - [`lost_replies`]: the database stores, and the network loses its answer
+//! - [`two_servers`]: two servers write the same documents of one database
+//! - [`shutdown`]: SIGTERM under load, with edits under way, with a client that never reads
+//! - [`slow_readers`]: a client that reads nothing of what is written
+//! - [`connections`]: how many may come, and how long a silent one may stay
+//! - [`documents`]: one that everybody left, and one whose stored data makes no sense
+//! - [`compaction`]: snapshots replace deltas under load, and under kill -9
+//! - [`hostile`]: bytes that are no protocol
+//! - [`embedding`]: two servers in one process
+//!
+//! And what they are made of: [`client`] is one connection, [`load`] clients that write all the
+//! time, [`stored`] what the database has in the end, [`setup`] servers and their HTTP side,
+//! [`random`] seeds.
+
+mod client;
+mod compaction;
+mod connections;
+mod documents;
+mod embedding;
+mod hostile;
+mod load;
+mod lost_replies;
+mod outages;
+mod random;
+mod setup;
+mod shutdown;
+mod slow_readers;
+mod stored;
+mod two_servers;
