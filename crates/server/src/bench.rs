@@ -57,9 +57,7 @@ pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
             let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
         }
-        BenchScenario::Idle { connections } => {
-            idle(&Target::of(flags).await?, connections).await
-        }
+        BenchScenario::Idle { connections } => idle(&Target::of(flags).await?, connections).await,
     }
 }
 

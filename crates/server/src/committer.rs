@@ -140,7 +140,6 @@ struct Batch {
 #[derive(Debug)]
 struct DocumentEdits {
     document: DocumentId,
-    reply: mpsc::Sender<RoomInput>,
     edits: Vec<Edit>,
 }
 
@@ -148,6 +147,7 @@ struct DocumentEdits {
 struct Edit {
     id: TicketId,
     since: Instant,
+    reply: mpsc::Sender<RoomInput>,
     deltas: Vec<Delta>,
     /// How many there are while they are lent to an append.
     count: usize,
@@ -180,16 +180,14 @@ impl Batch {
                 ticket.deltas.iter().map(|delta| (ticket.document.clone(), delta.id.clone())),
             );
             let place = *places.entry(ticket.document.clone()).or_insert_with(|| {
-                batch.documents.push(DocumentEdits {
-                    document: ticket.document.clone(),
-                    reply: ticket.reply.clone(),
-                    edits: Vec::new(),
-                });
+                batch
+                    .documents
+                    .push(DocumentEdits { document: ticket.document.clone(), edits: Vec::new() });
                 batch.documents.len() - 1
             });
             let count = ticket.deltas.len();
-            let Ticket { id, since, deltas, .. } = ticket;
-            batch.documents[place].edits.push(Edit { id, since, deltas, count });
+            let Ticket { id, since, deltas, reply, .. } = ticket;
+            batch.documents[place].edits.push(Edit { id, since, reply, deltas, count });
         }
         later.append(waiting);
         *waiting = later;
@@ -219,37 +217,31 @@ impl Batch {
         for ((document, append), appended) in self.documents.into_iter().zip(appends).zip(appended)
         {
             let mut delivered = append.deltas.into_iter().zip(appended.deliveries);
-            let edits = document
-                .edits
-                .iter()
-                .map(|edit| Stored {
+            for answered in by_room(&document.edits) {
+                let edits = answered.iter().map(|edit| Stored {
                     ticket: edit.id,
                     deltas: delivered.by_ref().take(edit.count).collect(),
-                })
-                .collect();
-            answer(&document, RoomInput::Stored { epoch: appended.epoch, edits });
+                });
+                answer(
+                    answered,
+                    RoomInput::Stored { epoch: appended.epoch, edits: edits.collect() },
+                );
+            }
         }
     }
 
     fn refuse(self, error: &StoreError) {
         tracing::error!(error = %error, "the store refused an edit");
         for document in self.documents {
-            let tickets = document.edits.iter().map(|edit| edit.id).collect();
-            answer(&document, RoomInput::NotStored { tickets, code: ErrorCode::StorageRefused });
+            not_stored(&document.edits, ErrorCode::StorageRefused);
         }
     }
 
     fn refuse_older_than(&mut self, write_hold: Duration) {
         for document in &mut self.documents {
-            let expired: Vec<_> = document
-                .edits
-                .extract_if(.., |edit| edit.since.elapsed() >= write_hold)
-                .map(|edit| edit.id)
-                .collect();
-            if !expired.is_empty() {
-                let code = ErrorCode::StorageUnavailable;
-                answer(document, RoomInput::NotStored { tickets: expired, code });
-            }
+            let old = |edit: &mut Edit| edit.since.elapsed() >= write_hold;
+            let expired: Vec<_> = document.edits.extract_if(.., old).collect();
+            not_stored(&expired, ErrorCode::StorageUnavailable);
         }
         self.documents.retain(|document| !document.edits.is_empty());
     }
@@ -263,14 +255,29 @@ impl Batch {
         let document = self.documents.first_mut().filter(|document| document.edits.len() > 1)?;
         let rest = DocumentEdits {
             document: document.document.clone(),
-            reply: document.reply.clone(),
             edits: document.edits.split_off(document.edits.len() / 2),
         };
         Some([std::mem::take(self), Self { documents: vec![rest] }])
     }
 }
 
-fn answer(document: &DocumentEdits, input: RoomInput) {
-    // The queue has room for every ticket of its room, so this fails only when the room is gone.
-    let _ = document.reply.try_send(input);
+/// A document's edits in runs of one room each. There is a second room only when the first one
+/// failed with edits under way.
+fn by_room(edits: &[Edit]) -> impl Iterator<Item = &[Edit]> {
+    edits.chunk_by(|one, next| one.reply.same_channel(&next.reply))
+}
+
+fn not_stored(edits: &[Edit], code: ErrorCode) {
+    for edits in by_room(edits) {
+        let tickets = edits.iter().map(|edit| edit.id).collect();
+        answer(edits, RoomInput::NotStored { tickets, code });
+    }
+}
+
+/// Answers edits of one room.
+fn answer(edits: &[Edit], input: RoomInput) {
+    if let Some(edit) = edits.first() {
+        // The queue has room for every ticket of its room, so this fails only when it is gone.
+        let _ = edit.reply.try_send(input);
+    }
 }

@@ -65,11 +65,12 @@ pub(super) async fn run(
     for documents in [1, 1_000] {
         for writers in [1, 16, 256] {
             let name = format!("{run}-{documents}-{writers}");
-            let (latencies, elapsed) = write(&committer, &name, writers, documents, duration).await?;
-            report.push_str(&latencies.line(
-                &format!("{writers:>3} writers, {documents:>4} documents"),
-                elapsed,
-            ));
+            let (latencies, elapsed) =
+                write(&committer, &name, writers, documents, duration).await?;
+            report.push_str(
+                &latencies
+                    .line(&format!("{writers:>3} writers, {documents:>4} documents"), elapsed),
+            );
         }
     }
     history(&provider, &run, &mut report).await?;
@@ -144,11 +145,7 @@ async fn write(
     Ok((latencies, started.elapsed()))
 }
 
-async fn store_one(
-    committer: &Committer,
-    document: DocumentId,
-    delta: Delta,
-) -> Result<(), Error> {
+async fn store_one(committer: &Committer, document: DocumentId, delta: Delta) -> Result<(), Error> {
     let (reply, mut answers) = mpsc::channel(1);
     let ticket = Ticket {
         document: document.clone(),

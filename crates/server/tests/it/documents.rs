@@ -32,8 +32,7 @@ async fn a_damaged_document_is_refused_alone_and_works_again_once_it_is_mended()
         client
             .send(&json!({ "type": "subscribe", "documentId": "damaged", "id": "request" }))
             .await;
-        let error =
-            client.expect("a refusal", |message| message["type"] == "error").await;
+        let error = client.expect("a refusal", |message| message["type"] == "error").await;
         assert_eq!(error["details"]["code"], "STORAGE_REFUSED", "{error}");
         assert_eq!(error["details"]["documentId"], "damaged", "{error}");
         let message_id = client.send_edit(&edit).await;

@@ -33,10 +33,8 @@ async fn an_edit_whose_commit_was_not_answered_is_stored_and_acknowledged_once()
     proxy.lose_answers();
     let edit = writer.edit("doc", "field", json!("second"));
     let message_id = writer.send_edit(&edit).await;
-    until("the edit is stored", || async {
-        (count_stored(&database).await == 2).then_some(())
-    })
-    .await;
+    until("the edit is stored", || async { (count_stored(&database).await == 2).then_some(()) })
+        .await;
     writer.ping().await;
     let early = writer.take_unread();
     assert!(!early.iter().any(|message| message["messageId"] == *message_id), "{early:?}");

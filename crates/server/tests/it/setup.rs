@@ -60,8 +60,6 @@ pub(crate) async fn until<T, Answer: Future<Output = Option<T>>>(
 #[derive(Debug)]
 pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
-    /// Status line and headers in lower case.
-    pub(crate) head: String,
     /// Null unless it is JSON.
     pub(crate) body: Value,
 }
@@ -84,7 +82,6 @@ pub(crate) async fn http_get(address: &str, path: &str) -> HttpAnswer {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     HttpAnswer {
         status: status.expect("an HTTP answer has a status"),
-        head: head.to_ascii_lowercase(),
         body: serde_json::from_str(body).unwrap_or_default(),
     }
 }

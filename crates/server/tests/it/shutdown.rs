@@ -74,10 +74,8 @@ async fn a_client_that_never_reads_holds_up_a_stop_no_longer_than_its_deadline()
     let mut deaf = Client::connect_with(server.address(), options).await;
     deaf.subscribe("doc-0").await;
     // Far more than the kernel holds for it.
-    let plan =
-        Plan { documents: &["doc-0"], padding: 20_000, edits_max: 600, ..Plan::default() };
-    let writers =
-        Load::start(Writer::several(1, server.address(), &plan).await).ended().await;
+    let plan = Plan { documents: &["doc-0"], padding: 20_000, edits_max: 600, ..Plan::default() };
+    let writers = Load::start(Writer::several(1, server.address(), &plan).await).ended().await;
     let writers = Vec::from_iter(writers.into_iter().map(|(writer, _)| writer));
 
     let signalled = Instant::now();

@@ -29,7 +29,6 @@ async fn a_client_that_does_not_read_costs_the_server_its_outbox_and_no_more() {
         window: 64,
         padding: 2_000,
         edits_max: 5_000,
-        ..Plan::default()
     };
     let before = memory_peak_bytes(&server);
     let writers = Writer::several(2, server.address(), &plan).await;
