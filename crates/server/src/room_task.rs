@@ -38,6 +38,17 @@ pub(crate) struct RoomMessage {
     pub(crate) command: Command,
 }
 
+impl RoomMessage {
+    /// What an error that answers it names.
+    pub(crate) fn message_id(&self) -> Option<&str> {
+        match &self.command {
+            Command::Edit { message_id, .. } => Some(message_id),
+            Command::Subscribe { request_id, .. } => Some(request_id),
+            _ => None,
+        }
+    }
+}
+
 /// What the store's side sends to a room.
 pub(crate) type RoomInput = Input<Arc<Outbox>>;
 
@@ -116,12 +127,8 @@ impl RoomTask {
         self.hub.forget(&self.document);
         self.mailbox.close();
         while let Some(message) = self.mailbox.recv().await {
-            let message_id = match &message.command {
-                Command::Edit { message_id, .. } => Some(message_id.as_str()),
-                Command::Subscribe { request_id, .. } => Some(request_id.as_str()),
-                _ => None,
-            };
-            let reply = ErrorReply::new(code).on(&self.document).answering(message_id);
+            let reply =
+                ErrorReply::new(code).on(&self.document).answering(message.message_id());
             message.outbox.send(&ServerMessage::Error(reply));
         }
     }

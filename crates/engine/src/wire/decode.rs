@@ -14,7 +14,7 @@ use crate::limits::{
 
 use super::error::{ErrorCode, ErrorReply};
 use super::frame::{BinaryFrame, Framing, MessageType};
-use super::members::{Members, counter, string};
+use super::members::{Member, Members, counter, string};
 use super::message::{ClientMessage, Edit, Incoming, Operation, OperationKind};
 
 /// The name under which the server itself writes; no client may take it.
@@ -36,12 +36,12 @@ pub fn decode(framing: Framing, bytes: &[u8]) -> Result<Incoming, Box<ErrorReply
             (message_type, None, members)
         }
     };
-    let id = members.label("id").map_err(invalid_message)?;
+    let id = members.label(Member::Id).map_err(invalid_message)?;
     let id = id.filter(|id| id.len() <= MESSAGE_ID_BYTES_MAX).map(Cow::into_owned);
-    let timestamp = members.timestamp("timestamp").map_err(invalid_message)?;
+    let timestamp = members.timestamp().map_err(invalid_message)?;
     let reader = Reader { id: id.as_deref() };
     let message = reader.message(message_type, &mut members).map_err(|error| {
-        let name = members.string("documentId").ok().flatten();
+        let name = members.string(Member::DocumentId).ok().flatten();
         let mut error = error.answering(reader.message_id(&members).ok().flatten().as_deref());
         error.document = name.filter(|id| id.len() <= DOCUMENT_ID_BYTES_MAX).map(Cow::into_owned);
         Box::new(error)
@@ -65,18 +65,15 @@ fn json_message(bytes: &[u8]) -> Result<(MessageType, Members<'_>), Box<ErrorRep
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut members = parse_members(bytes)?;
     let name = members
-        .string("type")
+        .string(Member::Type)
         .map_err(invalid_message)?
         .ok_or_else(|| invalid_message("a JSON message needs a \"type\"".to_owned()))?;
     let message_type = MessageType::from_name(&name).ok_or_else(|| {
         let error = ErrorReply::new(ErrorCode::InvalidMessage)
             .because(format!("message type {name:?} is not known"));
-        Box::new(error.answering(members.label("id").ok().flatten().as_deref()))
+        Box::new(error.answering(members.label(Member::Id).ok().flatten().as_deref()))
     })?;
-    members.remove("type");
-    if let Some(payload) = members.object("payload").map_err(invalid_message)? {
-        members.overlay(payload);
-    }
+    members.flatten().map_err(invalid_message)?;
     Ok((message_type, members))
 }
 
@@ -100,7 +97,7 @@ impl Reader<'_> {
     fn message(&self, message_type: MessageType, members: &mut Members<'_>) -> Read<ClientMessage> {
         Ok(match message_type {
             MessageType::Auth => {
-                let token = members.string("token").map_err(malformed)?;
+                let token = members.string(Member::Token).map_err(malformed)?;
                 ClientMessage::Auth { token: token.map(Cow::into_owned) }
             }
             MessageType::Subscribe => ClientMessage::Subscribe(document(members)?),
@@ -135,7 +132,7 @@ impl Reader<'_> {
     }
 
     fn message_id(&self, members: &Members<'_>) -> Read<Option<String>> {
-        let own = members.label("messageId").map_err(malformed)?;
+        let own = members.label(Member::MessageId).map_err(malformed)?;
         match own.as_deref().or(self.id) {
             Some(id) if id.len() > MESSAGE_ID_BYTES_MAX => {
                 Err(malformed(format!("a message id holds at most {MESSAGE_ID_BYTES_MAX} bytes")))
@@ -160,7 +157,7 @@ impl Reader<'_> {
             malformed("a delta_batch needs a \"deltas\" array that is not empty".to_owned())
                 .text("Invalid delta batch: missing or empty deltas array")
         };
-        let deltas = members.array("deltas").map_err(|_| missing())?.unwrap_or_default();
+        let deltas = members.array(Member::Deltas).map_err(|_| missing())?.unwrap_or_default();
         if deltas.is_empty() {
             return Err(missing());
         }
@@ -184,7 +181,7 @@ impl Reader<'_> {
 
 fn document(members: &Members<'_>) -> Read<DocumentId> {
     let invalid = |reason: String| ErrorReply::new(ErrorCode::InvalidDocumentId).because(reason);
-    let id = members.string("documentId").map_err(invalid)?;
+    let id = members.string(Member::DocumentId).map_err(invalid)?;
     let id = id.ok_or_else(|| invalid("\"documentId\" is missing".to_owned()))?;
     DocumentId::new(&id).map_err(|rule| {
         let error = invalid(rule.to_string());
@@ -199,7 +196,7 @@ fn document(members: &Members<'_>) -> Read<DocumentId> {
 }
 
 fn client(members: &Members<'_>) -> Read<Option<ClientId>> {
-    let Some(id) = members.string("clientId").map_err(malformed)? else { return Ok(None) };
+    let Some(id) = members.string(Member::ClientId).map_err(malformed)? else { return Ok(None) };
     if id == SERVER_CLIENT {
         return Err(refused("the client id \"server\" is the server's own"));
     }
@@ -209,13 +206,13 @@ fn client(members: &Members<'_>) -> Read<Option<ClientId>> {
 /// Checks the clock and finds the counter of `own` in it.
 fn clock(members: &Members<'_>, own: Option<&ClientId>) -> Read<Option<u64>> {
     let invalid = |reason: String| ErrorReply::new(ErrorCode::InvalidClock).because(reason);
-    let name = if members.raw("clock").is_some() { "clock" } else { "vectorClock" };
-    let Some(entries) = members.object(name).map_err(invalid)? else { return Ok(None) };
+    let given = members.raw(Member::Clock).map_or(Member::VectorClock, |_| Member::Clock);
+    let Some(entries) = members.entries(given).map_err(invalid)? else { return Ok(None) };
     if entries.len() > CLOCK_ENTRIES_MAX {
         return Err(invalid(format!("a clock holds at most {CLOCK_ENTRIES_MAX} entries")));
     }
     let mut found = None;
-    for (client, raw) in entries.into_iter() {
+    for (client, raw) in entries {
         let count = counter(raw, &client).map_err(invalid)?;
         if own.is_some_and(|own| own.as_str() == client) {
             found = Some(count).filter(|count| *count > 0);
@@ -226,7 +223,7 @@ fn clock(members: &Members<'_>, own: Option<&ClientId>) -> Read<Option<u64>> {
 
 fn batch_operation(raw: &RawValue, document: &DocumentId) -> Read<Operation> {
     let members = Members::parse(raw.get()).map_err(malformed)?;
-    let name = members.string("type").map_err(malformed)?.unwrap_or(Cow::Borrowed("set"));
+    let name = members.string(Member::Type).map_err(malformed)?.unwrap_or(Cow::Borrowed("set"));
     if let Some(operation) = operation(&members, &name, document)? {
         return Ok(operation);
     }
@@ -237,14 +234,14 @@ fn batch_operation(raw: &RawValue, document: &DocumentId) -> Read<Operation> {
     Ok(Operation {
         counter: clock(&members, client.as_ref())?,
         client,
-        timestamp: members.timestamp("timestamp").map_err(malformed)?,
+        timestamp: members.timestamp().map_err(malformed)?,
         kind: OperationKind::Other { name: name.into_owned(), json: JsonText::from(raw) },
     })
 }
 
 /// A write of fields, if that is what it is: its `type` is `set` and it names fields.
 fn operation(members: &Members<'_>, name: &str, document: &DocumentId) -> Read<Option<Operation>> {
-    if let Some(other) = members.string("documentId").map_err(malformed)?
+    if let Some(other) = members.string(Member::DocumentId).map_err(malformed)?
         && other != document.as_str()
     {
         return Err(refused("the operation names another document than its message"));
@@ -257,19 +254,19 @@ fn operation(members: &Members<'_>, name: &str, document: &DocumentId) -> Read<O
     Ok(Some(Operation {
         counter: clock(members, client.as_ref())?,
         client,
-        timestamp: members.timestamp("timestamp").map_err(malformed)?,
+        timestamp: members.timestamp().map_err(malformed)?,
         kind: OperationKind::Fields(changes),
     }))
 }
 
 fn changes(members: &Members<'_>) -> Read<Option<Vec<(FieldName, Change)>>> {
-    if let Some(fields) = members.object("delta").map_err(malformed)? {
+    if let Some(fields) = members.entries(Member::Delta).map_err(malformed)? {
         if fields.len() > DELTA_FIELDS_MAX {
             return Err(refused(format!("a delta writes at most {DELTA_FIELDS_MAX} fields")));
         }
         let mut changes: Vec<(FieldName, Change)> = Vec::with_capacity(fields.len());
         let mut places = std::collections::BTreeMap::new();
-        for (name, raw) in fields.into_iter() {
+        for (name, raw) in fields {
             let change = change(Some(raw))?;
             let field = FieldName::new(&name).map_err(refused)?;
             match places.get(&field).and_then(|place| changes.get_mut::<usize>(*place)) {
@@ -282,10 +279,10 @@ fn changes(members: &Members<'_>) -> Read<Option<Vec<(FieldName, Change)>>> {
         }
         return Ok(Some(changes).filter(|changes| !changes.is_empty()));
     }
-    let Some(raw) = members.raw("field") else { return Ok(None) };
+    let Some(raw) = members.raw(Member::Field) else { return Ok(None) };
     let name = string(raw, "field").map_err(refused)?;
     let field = FieldName::new(&name).map_err(refused)?;
-    Ok(Some(vec![(field, change(members.raw_or_null("value"))?)]))
+    Ok(Some(vec![(field, change(members.raw_or_null(Member::Value))?)]))
 }
 
 /// A missing value is `null`: JavaScript leaves out what is undefined.
@@ -309,17 +306,17 @@ enum InvalidValue {
 }
 
 fn chunk(members: &Members<'_>) -> Read<ClientMessage> {
-    let need = |name: &str| malformed(format!("\"{name}\" is missing"));
-    let text = |name: &str| {
-        let text = members.string(name).map_err(malformed)?;
-        text.map(Cow::into_owned).ok_or_else(|| need(name))
+    let need = |member: Member| malformed(format!("\"{}\" is missing", member.name()));
+    let text = |member| {
+        let text = members.string(member).map_err(malformed)?;
+        text.map(Cow::into_owned).ok_or_else(|| need(member))
     };
-    let number = |name: &str| members.counter(name).map_err(malformed)?.ok_or_else(|| need(name));
+    let number = |member| members.counter(member).map_err(malformed)?.ok_or_else(|| need(member));
     Ok(ClientMessage::Chunk {
-        chunk_id: text("chunkId")?,
-        total: number("totalChunks")?,
-        index: number("chunkIndex")?,
-        data: text("data")?,
+        chunk_id: text(Member::ChunkId)?,
+        total: number(Member::TotalChunks)?,
+        index: number(Member::ChunkIndex)?,
+        data: text(Member::Data)?,
     })
 }
 
@@ -327,10 +324,10 @@ fn awareness_update(members: &Members<'_>) -> Read<ClientMessage> {
     let document = document(members)?;
     let client = client(members)?.ok_or_else(|| malformed("\"clientId\" is missing".to_owned()))?;
     let clock = members
-        .counter("clock")
+        .counter(Member::Clock)
         .map_err(|reason| ErrorReply::new(ErrorCode::InvalidClock).because(reason))?
         .unwrap_or(0);
-    let state = members.raw("state");
+    let state = members.raw(Member::State);
     if let Some(raw) = state {
         if !raw.get().starts_with('{') {
             return Err(refused("a presence \"state\" is an object, or null to leave"));

@@ -9,88 +9,150 @@ use serde_json::value::RawValue;
 
 use crate::limits::COUNTER_MAX;
 
-/// Members in order. A name that comes twice counts the last time, as in JavaScript.
+macro_rules! members {
+    ($($member:ident = $name:literal,)*) => {
+        /// A member that some message has. Others are passed over.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Member {
+            $($member,)*
+        }
+
+        impl Member {
+            const ALL: &[Self] = &[$(Self::$member,)*];
+
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Self::$member => $name,)* }
+            }
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$member),)* _ => None }
+            }
+        }
+    };
+}
+
+members! {
+    Type = "type",
+    Id = "id",
+    Timestamp = "timestamp",
+    Payload = "payload",
+    Token = "token",
+    DocumentId = "documentId",
+    Field = "field",
+    Value = "value",
+    Delta = "delta",
+    Deltas = "deltas",
+    Clock = "clock",
+    VectorClock = "vectorClock",
+    ClientId = "clientId",
+    MessageId = "messageId",
+    State = "state",
+    ChunkId = "chunkId",
+    TotalChunks = "totalChunks",
+    ChunkIndex = "chunkIndex",
+    Data = "data",
+}
+
+/// The known members of a message. One that comes twice counts the last time, as in JavaScript.
 #[derive(Debug, Default)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Members<'a>([Option<&'a RawValue>; Member::ALL.len()]);
 
 impl<'a> Members<'a> {
     pub(super) fn parse(json: &'a str) -> Result<Self, String> {
-        let mut parser = serde_json::Deserializer::from_str(json);
-        let members = serde::Deserializer::deserialize_map(&mut parser, MembersVisitor)
-            .and_then(|members| parser.end().map(|()| members));
-        members.map_err(|error| format!("not a JSON object: {error}"))
+        let mut members = Self::default();
+        for_each_member(json, |name, raw| {
+            if let Some(slot) = Member::from_name(&name).and_then(|member| members.slot(member)) {
+                *slot = Some(raw);
+            }
+        })?;
+        Ok(members)
+    }
+
+    fn slot(&mut self, member: Member) -> Option<&mut Option<&'a RawValue>> {
+        self.0.get_mut(member as usize)
     }
 
     /// The raw text of a member; `null` counts as missing.
-    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.raw_or_null(name).filter(|raw| raw.get() != "null")
+    pub(super) fn raw(&self, member: Member) -> Option<&'a RawValue> {
+        self.raw_or_null(member).filter(|raw| raw.get() != "null")
     }
 
-    pub(super) fn raw_or_null(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(member, _)| member == name).map(|(_, raw)| *raw)
+    pub(super) fn raw_or_null(&self, member: Member) -> Option<&'a RawValue> {
+        self.0.get(member as usize).copied().flatten()
     }
 
-    pub(super) fn string(&self, name: &str) -> Result<Option<Cow<'a, str>>, String> {
-        self.raw(name).map(|raw| string(raw, name)).transpose()
+    pub(super) fn string(&self, member: Member) -> Result<Option<Cow<'a, str>>, String> {
+        self.raw(member).map(|raw| string(raw, member.name())).transpose()
     }
 
     /// A string or a number, as text: some clients number their messages.
-    pub(super) fn label(&self, name: &str) -> Result<Option<Cow<'a, str>>, String> {
-        match self.raw(name) {
+    pub(super) fn label(&self, member: Member) -> Result<Option<Cow<'a, str>>, String> {
+        match self.raw(member) {
             Some(raw) if is_number(raw) => Ok(Some(Cow::Borrowed(raw.get()))),
-            Some(raw) => string(raw, name).map(Some),
+            Some(raw) => string(raw, member.name()).map(Some),
             None => Ok(None),
         }
     }
 
     /// A time in milliseconds; a number that is no positive integer counts as missing.
-    pub(super) fn timestamp(&self, name: &str) -> Result<Option<u64>, String> {
-        match self.raw(name) {
+    pub(super) fn timestamp(&self) -> Result<Option<u64>, String> {
+        match self.raw(Member::Timestamp) {
             None => Ok(None),
             Some(raw) if is_number(raw) => {
                 Ok(raw.get().parse().ok().filter(|ms| (1..=i64::MAX as u64).contains(ms)))
             }
-            Some(_) => Err(format!("\"{name}\" must be a number of milliseconds")),
+            Some(_) => Err("\"timestamp\" must be a number of milliseconds".to_owned()),
         }
     }
 
-    pub(super) fn counter(&self, name: &str) -> Result<Option<u64>, String> {
-        self.raw(name).map(|raw| counter(raw, name)).transpose()
+    pub(super) fn counter(&self, member: Member) -> Result<Option<u64>, String> {
+        self.raw(member).map(|raw| counter(raw, member.name())).transpose()
     }
 
-    /// Another object, as members.
-    pub(super) fn object(&self, name: &str) -> Result<Option<Members<'a>>, String> {
-        self.raw(name)
+    /// An object with names of the client's choice.
+    pub(super) fn entries(&self, member: Member) -> Result<Option<Entries<'a>>, String> {
+        let Some(raw) = self.raw(member) else { return Ok(None) };
+        let mut entries = Vec::new();
+        for_each_member(raw.get(), |name, raw| entries.push((name, raw)))
+            .map_err(|_| format!("\"{}\" must be an object", member.name()))?;
+        Ok(Some(entries))
+    }
+
+    pub(super) fn array(&self, member: Member) -> Result<Option<Vec<&'a RawValue>>, String> {
+        self.raw(member)
             .map(|raw| {
-                Members::parse(raw.get()).map_err(|_| format!("\"{name}\" must be an object"))
+                serde_json::from_str(raw.get())
+                    .map_err(|_| format!("\"{}\" must be an array", member.name()))
             })
             .transpose()
     }
 
-    pub(super) fn array(&self, name: &str) -> Result<Option<Vec<&'a RawValue>>, String> {
-        self.raw(name)
-            .map(|raw| {
-                serde_json::from_str(raw.get()).map_err(|_| format!("\"{name}\" must be an array"))
-            })
-            .transpose()
+    /// Takes a nested payload's members as its own, where it has them.
+    pub(super) fn flatten(&mut self) -> Result<(), String> {
+        if let Some(slot) = self.slot(Member::Type) {
+            *slot = None;
+        }
+        let Some(payload) = self.raw(Member::Payload) else { return Ok(()) };
+        let inner = Members::parse(payload.get())
+            .map_err(|_| "\"payload\" must be an object".to_owned())?;
+        for (outer, inner) in self.0.iter_mut().zip(inner.0) {
+            *outer = inner.or(*outer);
+        }
+        Ok(())
     }
+}
 
-    pub(super) fn into_iter(self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
-        self.0.into_iter()
-    }
+/// Names and raw values, in order, repeats included.
+pub(super) type Entries<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Adds the members of `inner` behind these, so that they win.
-    pub(super) fn overlay(&mut self, inner: Members<'a>) {
-        self.0.extend(inner.0);
-    }
-
-    pub(super) fn remove(&mut self, name: &str) {
-        self.0.retain(|(member, _)| member != name);
-    }
+fn for_each_member<'a>(
+    json: &'a str,
+    take: impl FnMut(Cow<'a, str>, &'a RawValue),
+) -> Result<(), String> {
+    let mut parser = serde_json::Deserializer::from_str(json);
+    serde::Deserializer::deserialize_map(&mut parser, EachMember(take))
+        .and_then(|()| parser.end())
+        .map_err(|error| format!("not a JSON object: {error}"))
 }
 
 fn is_number(raw: &RawValue) -> bool {
@@ -115,21 +177,20 @@ pub(super) fn counter(raw: &RawValue, name: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{name:?} must be an integer from 0 to 2^48"))
 }
 
-struct MembersVisitor;
+struct EachMember<F>(F);
 
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for EachMember<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(8);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key_seed(Name)? {
-            members.push((name, map.next_value()?));
+            (self.0)(name, map.next_value()?);
         }
-        Ok(Members(members))
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use synckit_engine::room::Command;
 use synckit_engine::session::{Effect, Identity, Session};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,10 @@ use crate::time::now_millis;
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
 const READ_BYTES: usize = 64 << 10;
+
+/// How many rooms a command is offered to: the one that is known, and one that is opened anew
+/// because that one has failed.
+const FORWARD_TRIES: usize = 2;
 
 /// The reading side of one connection.
 #[derive(Debug)]
@@ -201,31 +206,36 @@ impl Reader {
     /// connection.
     async fn forward(&mut self, document: DocumentId, command: Command) {
         let leaves = command == Command::Leave;
-        let room = match self.rooms.get(&document) {
-            Some(room) => room.clone(),
-            None if leaves => return,
-            None => {
-                let room = self.hub.room(&document);
-                self.rooms.insert(document.clone(), room.clone());
-                room
-            }
-        };
-        let message =
+        let mut message =
             RoomMessage { session: self.session.id(), outbox: Arc::clone(&self.outbox), command };
         let gone = self.gone.clone();
-        let sent = tokio::select! {
-            sent = room.send(message) => sent.is_ok(),
-            () = gone.cancelled() => return,
-        };
-        if leaves {
-            self.rooms.remove(&document);
+        for _ in 0..FORWARD_TRIES {
+            let room = match self.rooms.get(&document) {
+                Some(room) => room.clone(),
+                None if leaves => return,
+                None => {
+                    let room = self.hub.room(&document);
+                    self.rooms.insert(document.clone(), room.clone());
+                    room
+                }
+            };
+            let sent = tokio::select! {
+                sent = room.send(message) => sent,
+                () = gone.cancelled() => return,
+            };
+            if leaves || sent.is_err() {
+                self.rooms.remove(&document);
+            }
+            match sent {
+                Ok(()) => return,
+                // The room failed since it was used last.
+                Err(SendError(unsent)) => message = unsent,
+            }
         }
-        if !sent {
-            // The room failed; the next command opens it anew.
-            self.rooms.remove(&document);
-            let error = ErrorReply::new(ErrorCode::StorageUnavailable).on(&document);
-            self.outbox.send(&ServerMessage::Error(error));
-        }
+        let error = ErrorReply::new(ErrorCode::StorageUnavailable)
+            .on(&document)
+            .answering(message.message_id());
+        self.outbox.send(&ServerMessage::Error(error));
     }
 
     /// The client is gone without a goodbye.

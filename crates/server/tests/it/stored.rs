@@ -25,7 +25,7 @@ pub(crate) fn acknowledged(writers: &[Writer]) -> Vec<Edit> {
 async fn stored(database: &Database) -> BTreeSet<Key> {
     let rows = database
         .rows(
-            "SELECT document_id, seq, client_id, vector_clock ->> client_id, head_seq \
+            "SELECT document_id, seq, client_id, deltas.vector_clock ->> client_id, head_seq \
              FROM deltas JOIN documents ON documents.id = document_id ORDER BY document_id, seq",
         )
         .await;
