@@ -132,7 +132,23 @@ impl Serialize for VectorClock {
 
 impl<'de> Deserialize<'de> for VectorClock {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entries = std::collections::BTreeMap::<ClientId, u64>::deserialize(deserializer)?;
-        Ok(entries.into_iter().collect())
+        struct Entries;
+        impl<'de> serde::de::Visitor<'de> for Entries {
+            type Value = VectorClock;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of counters")
+            }
+            fn visit_map<A>(self, mut map: A) -> Result<VectorClock, A::Error>
+            where
+                A: serde::de::MapAccess<'de>,
+            {
+                let mut clock = VectorClock::new();
+                while let Some((client, counter)) = map.next_entry::<ClientId, u64>()? {
+                    clock.raise(&client, counter);
+                }
+                Ok(clock)
+            }
+        }
+        deserializer.deserialize_map(Entries)
     }
 }

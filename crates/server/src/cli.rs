@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{ConfigFlags, FlagSetting, Secret};
+use crate::migrate::Task;
 
 /// A self-hosted real-time sync server for SyncKit clients.
 ///
@@ -31,8 +32,25 @@ pub enum Command {
     Dev(DevFlags),
     /// Print every setting with its value, where that came from, and its environment names
     Config(ServerFlags),
+    /// Bring the schema of the configured storage up to date; the server does it too when it starts
+    Migrate(MigrateFlags),
     /// Measure a server: starts one of its own with the configured storage, or loads a running one
     Bench(BenchFlags),
+}
+
+/// Flags of `migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateFlags {
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Print what would be applied, and change nothing
+    #[arg(long, conflicts_with = "status")]
+    plan: bool,
+    /// Print what is applied and what is pending, and change nothing; the exit code is 0 when the
+    /// schema is up to date, 1 when something is pending, 2 when this program can't work with it,
+    /// 3 when the storage can't be reached
+    #[arg(long)]
+    status: bool,
 }
 
 /// Flags of `bench`.
@@ -151,6 +169,7 @@ impl Cli {
                 flags.add_to(&mut config_flags)?;
             }
             Some(Command::Dev(flags)) => flags.add_to(&mut config_flags)?,
+            Some(Command::Migrate(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Bench(flags)) => flags.source.add_to(&mut config_flags)?,
         }
         Ok(config_flags)
@@ -177,6 +196,18 @@ impl DevFlags {
         config_flags.settings.extend(flag_setting("port", self.port.as_deref(), "--port"));
         config_flags.development = true;
         self.source.add_to(config_flags)
+    }
+}
+
+impl MigrateFlags {
+    /// What is asked for.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        match (self.plan, self.status) {
+            (true, _) => Task::Plan,
+            (_, true) => Task::Status,
+            _ => Task::Apply,
+        }
     }
 }
 
@@ -284,6 +315,8 @@ mod tests {
             &["--colour"],
             &["paint"],
             &["dev", "--host", "h"],
+            &["migrate", "--plan", "--status"],
+            &["migrate", "--port", "1"],
             &["--config", "a.toml", "serve", "--config", "b.toml"],
         ] {
             assert_eq!(flags(arguments).unwrap_err().exit_code(), 2);

@@ -132,7 +132,7 @@ pub enum StorageProvider {
 /// How to use a PostgreSQL database.
 #[derive(Debug, Clone)]
 pub struct PostgreSqlConfig {
-    /// Where the database is; never demands TLS.
+    /// Where the database is, and how the way there is encrypted.
     pub connection: ConnectionSettings,
     /// Connections opened at start; at most `pool_max`.
     pub pool_min: usize,

@@ -2,7 +2,7 @@
 //! of `synckit-engine`.
 //!
 //! Reading order: [`server`] (start and stop), [`http`], [`connection`], [`hub`], [`room_task`],
-//! [`committer`], [`storage`], [`config`], [`cli`], [`bench`].
+//! [`committer`], [`storage`], [`config`], [`cli`], [`migrate`], [`bench`].
 
 pub mod bench;
 pub mod cli;
@@ -13,6 +13,7 @@ mod connection;
 mod http;
 mod hub;
 mod loader;
+pub mod migrate;
 mod room_task;
 pub mod server;
 mod shutdown;

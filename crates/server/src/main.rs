@@ -7,6 +7,7 @@ use clap::Parser;
 use synckit_server::bench;
 use synckit_server::cli::{BenchFlags, Cli, Command};
 use synckit_server::config::Config;
+use synckit_server::migrate::{self, Task};
 use synckit_server::server::{Server, storage_note};
 use synckit_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The configuration is wrong: mend it before starting again.
 const EXIT_CONFIGURATION: u8 = 2;
+
+/// `migrate --status`: there is something to apply.
+const EXIT_PENDING: u8 = 1;
+
+/// `migrate --status`: nobody knows.
+const EXIT_UNREACHABLE: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,6 +41,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Dev(_)) => serve(config, true),
+        Some(Command::Migrate(flags)) => migrate(&config, flags.task()),
         Some(Command::Bench(flags)) => measure(&flags, &config),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
             Ok(()) => serve(config, false),
@@ -86,6 +94,23 @@ fn measure(flags: &BenchFlags, config: &Config) -> ExitCode {
             say(&report);
             ExitCode::SUCCESS
         }
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn migrate(config: &Config, task: Task) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(migrate::run(&config.storage.provider, task, say)) {
+        Ok(report) => {
+            say(&report.text);
+            let is_asked = task == Task::Status;
+            if is_asked && report.is_pending { EXIT_PENDING.into() } else { ExitCode::SUCCESS }
+        }
+        Err(error) if !error.is_transient() => fail(&error, EXIT_CONFIGURATION),
+        Err(error) if task == Task::Status => fail(&error, EXIT_UNREACHABLE),
         Err(error) => fail(&error, 1),
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::committer::Ticket;
-use crate::connection::outbox::{Broadcast, Outbox};
+use crate::connection::outbox::{Broadcast, Outbox, Part};
 use crate::hub::Hub;
 use crate::loader::{self, Backoff, Loaded, Missing, Tail};
 
@@ -127,19 +127,28 @@ impl RoomTask {
         self.hub.forget(&self.document);
         self.mailbox.close();
         while let Some(message) = self.mailbox.recv().await {
-            let reply =
-                ErrorReply::new(code).on(&self.document).answering(message.message_id());
+            let reply = ErrorReply::new(code).on(&self.document).answering(message.message_id());
             message.outbox.send(&ServerMessage::Error(reply));
         }
     }
 
     async fn perform(&self, room: &Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
         let mut wake = Vec::new();
+        // Whose subscription is being answered.
+        let mut answered = None;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send(session, message) => {
+                    let part = match message {
+                        ServerMessage::SyncResponse { .. } => Part::Answer,
+                        ServerMessage::Delta { .. } if answered == Some(session) => {
+                            Part::RestOfAnswer
+                        }
+                        _ => Part::Message,
+                    };
+                    answered = (part != Part::Message).then_some(session);
                     if let Some(outbox) = room.handle_of(session) {
-                        outbox.push_later(outbox.encode(&message), &mut wake);
+                        outbox.push_later(outbox.encode(&message), part, &mut wake);
                     }
                 }
                 Effect::Broadcast(message) => {

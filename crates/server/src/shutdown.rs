@@ -29,16 +29,19 @@ pub(crate) struct Shutdown {
 impl Shutdown {
     /// Runs the stages; whether all tasks ended in time.
     pub(crate) async fn run(&self, deadline: Duration) -> bool {
-        let end = Instant::now() + deadline;
+        let start = Instant::now();
+        // Tenths of the deadline after which a stage must have ended: a store that does not answer
+        // leaves time for the goodbye.
         let stages = [
-            (&self.intake, &self.readers),
-            (&self.drain, &self.rooms),
-            (&self.close, &self.writers),
+            (&self.intake, &self.readers, 2),
+            (&self.drain, &self.rooms, 8),
+            (&self.close, &self.writers, 10),
         ];
         let mut in_time = true;
-        for (signal, tasks) in stages {
+        for (signal, tasks, tenths) in stages {
             signal.cancel();
             tasks.close();
+            let end = start + deadline * tenths / 10;
             in_time &= tokio::time::timeout_at(end, tasks.wait()).await.is_ok();
         }
         self.lanes.close();

@@ -33,12 +33,16 @@ pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, S
             Storage { provider: Arc::new(provider), lanes: SQLITE_LANES }
         }
         config::StorageProvider::PostgreSql(postgres) => {
-            let options = PostgresOptions {
-                pool_min: postgres.pool_min,
-                pool_max: postgres.pool_max,
-                ..PostgresOptions::new(postgres.connection.clone())
-            };
-            Storage { provider: Arc::new(PostgresProvider::new(&options)?), lanes: postgres.lanes }
+            let provider = PostgresProvider::new(&postgres_options(postgres))?;
+            Storage { provider: Arc::new(provider), lanes: postgres.lanes }
         }
     })
+}
+
+pub(crate) fn postgres_options(config: &config::PostgreSqlConfig) -> PostgresOptions {
+    PostgresOptions {
+        pool_min: config.pool_min,
+        pool_max: config.pool_max,
+        ..PostgresOptions::new(config.connection.clone())
+    }
 }

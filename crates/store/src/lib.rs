@@ -2,16 +2,18 @@
 //! end to the contract.
 //!
 //! Reading order: [`contract`] (what every store promises, S1–S10), [`error`], [`memory`],
-//! [`migrations`], [`postgres`], [`sqlite`], [`conformance`].
+//! [`stream`], [`migrations`], [`postgres`], [`sqlite`], [`conformance`], [`faulty`].
 #![deny(missing_docs)]
 
 pub mod conformance;
 pub mod contract;
 pub mod error;
+pub mod faulty;
 pub mod memory;
 pub mod migrations;
 pub mod postgres;
 pub mod sqlite;
+pub mod stream;
 
 pub use contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,

@@ -1,16 +1,18 @@
 //! The PostgreSQL back end: documents and deltas in the tables of `migrations/`.
 //!
 //! The store keeps nothing in memory but connections, so any number of processes may use one
-//! database. `statements` has all the SQL; `session` the pool and the deadlines; `append` the write
-//! path; [`migrate`] the schema.
+//! database. `statements` has all the SQL; `session` the pool and the deadlines; `connect` and
+//! [`tls`] the way to the server; `append` the write path; [`migrate`] the schema.
 
 mod append;
+mod connect;
 pub mod connection_string;
 mod failure;
 pub mod migrate;
 mod read;
 mod session;
 mod statements;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,6 +28,7 @@ use crate::contract::{
 };
 use crate::error::StoreError;
 
+use connection_string::ConnectionSettings;
 use migrate::Migrator;
 use session::{Connections, Parameters};
 
@@ -49,8 +52,8 @@ const CREATE_ATTEMPTS: usize = 8;
 /// Where the database is and how to use it.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Address and credentials. Keepalives and timeouts that it doesn't set are set.
-    pub config: tokio_postgres::Config,
+    /// Address, credentials and TLS. Keepalives and timeouts that it doesn't set are set.
+    pub connection: ConnectionSettings,
     /// Connections at most.
     pub pool_max: usize,
     /// Connections that are opened at the start.
@@ -62,8 +65,9 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// The defaults for the database at this address.
     #[must_use]
-    pub fn new(config: tokio_postgres::Config) -> Self {
-        Self { config, pool_max: POOL_MAX_DEFAULT, pool_min: 0, call_timeout: CALL_TIMEOUT_DEFAULT }
+    pub fn new(connection: ConnectionSettings) -> Self {
+        let (pool_min, pool_max) = (0, POOL_MAX_DEFAULT);
+        Self { connection, pool_max, pool_min, call_timeout: CALL_TIMEOUT_DEFAULT }
     }
 }
 
@@ -121,19 +125,19 @@ impl DocumentStore for PostgresStore {
     async fn delete(&self, id: &DocumentId) -> Result<bool, StoreError> {
         let delete = async {
             let session = self.connections.session().await?;
-            let lock = session.prepare_cached(statements::LOCK_FOR_DELETE).await?;
-            let deltas = session.prepare_cached(statements::DELETE_DELTAS).await?;
-            let document = session.prepare_cached(statements::DELETE).await?;
+            let lock = session.ready(statements::LOCK_FOR_DELETE).await?;
+            let deltas = session.ready(statements::DELETE_DELTAS).await?;
+            let document = session.ready(statements::DELETE).await?;
             let parameters: Parameters<'_> = &[&id.as_str()];
             // The deltas are removed by a statement of its own, after the lock: so it sees those
             // that were appended while this call waited.
             let (begun, locked, deltas, document, committed) = tokio::join!(
                 biased;
-                session.batch_execute("BEGIN"),
+                session.begin(),
                 session.query(&lock, parameters),
-                session.execute(&deltas, parameters),
-                session.execute(&document, parameters),
-                session.batch_execute("COMMIT"),
+                session.count(&deltas, parameters),
+                session.count(&document, parameters),
+                session.commit(),
             );
             begun?;
             locked?;
@@ -299,10 +303,11 @@ pub struct PostgresProvider {
 }
 
 impl PostgresProvider {
-    /// Checks the options; connects to nothing yet.
+    /// Checks the options and reads the certificates; connects to nothing yet.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a pool without connections.
+    /// [`StoreError::Refused`] for a pool without connections, and for certificates that can't be
+    /// read.
     pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         if options.pool_max == 0 || options.pool_min > options.pool_max {
             return Err(StoreError::Refused(format!(

@@ -4,8 +4,9 @@
 //! a few connections read beside it. A second process on the same file is refused.
 //!
 //! `file` claims the file and opens it; `migrate` brings its schema up to date; `writer` is group
-//! commit, `group` and `append` what happens in one transaction, `change` what is written besides
-//! deltas; `readers` and `read` are the other side; `statements` has the SQL.
+//! commit, `group` and `append` what happens in one transaction, `recent` what is known of the
+//! deltas that wait to be filed, `change` what is written besides deltas; `readers` and `read` are
+//! the other side; `statements` has the SQL. The schema says how the tables belong together.
 
 mod append;
 mod change;
@@ -15,6 +16,7 @@ mod group;
 pub mod migrate;
 mod read;
 mod readers;
+mod recent;
 mod row;
 mod statements;
 mod writer;
@@ -44,6 +46,10 @@ use writer::Writer;
 /// How long a call may take when nothing else is said.
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// Deltas that wait to be filed when nothing else is said: enough that each of a few hundred busy
+/// documents gathers some, few enough to be read at once when the program starts.
+pub const RECENT_MAX_DEFAULT: usize = 16_000;
+
 /// Tries to make a document that others delete at the same time.
 const CREATE_ATTEMPTS: usize = 8;
 
@@ -57,13 +63,21 @@ pub struct SqliteOptions {
     pub call_timeout: Duration,
     /// Pages of 4 KiB that the file may have; `None`: as many as the disk has room for.
     pub pages_max: Option<u32>,
+    /// Deltas that may wait to be filed. More make writing to many documents faster, reading their
+    /// clocks and starting slower.
+    pub recent_max: usize,
 }
 
 impl SqliteOptions {
     /// The defaults for the file at this path.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), call_timeout: CALL_TIMEOUT_DEFAULT, pages_max: None }
+        Self {
+            path: path.into(),
+            call_timeout: CALL_TIMEOUT_DEFAULT,
+            pages_max: None,
+            recent_max: RECENT_MAX_DEFAULT,
+        }
     }
 }
 
@@ -86,12 +100,8 @@ impl Opened {
     fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
         let file = DatabaseFile::claim(&options.path)?;
         let mut connection = file.open_writer()?;
-        migrate::run(&mut connection, migrate::MIGRATIONS).map_err(|error| match error {
-            StoreError::Schema(text) => {
-                StoreError::Schema(format!("{}: {text}", file.path().display()))
-            }
-            other => other,
-        })?;
+        migrate::run(&mut connection, migrate::MIGRATIONS)
+            .map_err(|error| migrate::in_file(file.path(), error))?;
         file.sync_directory()?;
         if let Some(pages_max) = options.pages_max {
             connection.pragma_update_and_check(None, "max_page_count", pages_max, |_| Ok(()))?;
@@ -99,7 +109,7 @@ impl Opened {
         let epoch_base =
             connection.query_row(statements::EPOCH_BASE, [], |row| Ok(row::unsigned(row, 0)))??;
         let readers = Readers::open(file.clone(), options.call_timeout)?;
-        let writer = Writer::start(file, connection, epoch_base, options.call_timeout)?;
+        let writer = Writer::start(file, connection, epoch_base, options)?;
         Ok(Self { reads: Reads { epoch_base }, readers, writer })
     }
 }

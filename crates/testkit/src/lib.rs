@@ -1,5 +1,5 @@
-//! What tests and benchmarks need around the server: PostgreSQL, Redis, broken networks, free ports and
-//! server processes.
+//! What tests and benchmarks need around the server: PostgreSQL, PgBouncer, Redis, broken networks, free
+//! ports and server processes.
 //!
 //! A missing back end is a failure with a text that says what to install, never a skipped test: a
 //! skipped durability test looks exactly like a passing one.
@@ -18,6 +18,6 @@ mod service;
 pub use error::Error;
 pub use fault_proxy::FaultProxy;
 pub use port::free_port;
-pub use postgres::{Database, POSTGRES_VARIABLE, Postgres};
+pub use postgres::{Database, POSTGRES_VARIABLE, PgBouncer, Postgres, ServerTls};
 pub use redis::{REDIS_VARIABLE, Redis};
 pub use server_process::{Finished, ServerCommand, ServerProcess};

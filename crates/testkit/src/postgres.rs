@@ -1,6 +1,7 @@
 //! A PostgreSQL server for tests, and databases of its own for each of them.
 
 mod address;
+mod bouncer;
 mod private;
 
 use std::net::Ipv4Addr;
@@ -14,6 +15,9 @@ use uuid::Uuid;
 use crate::Error;
 use address::Address;
 use private::Private;
+
+pub use bouncer::PgBouncer;
+pub use private::ServerTls;
 
 /// Names a PostgreSQL server that already runs: a `postgres://` URL of a role that may create databases.
 pub const POSTGRES_VARIABLE: &str = "SYNCKIT_TEST_POSTGRES";
@@ -57,7 +61,7 @@ impl Postgres {
         if execute(&compose, "SELECT 1", PROBE_DEADLINE).await.is_ok() {
             return Ok(Self { address: compose, private: None });
         }
-        Self::try_start_private().await
+        Self::try_start_private(None).await
     }
 
     /// A server of the caller's own, which may be stopped and killed.
@@ -65,13 +69,23 @@ impl Postgres {
     /// # Panics
     /// As `start`.
     pub async fn start_private() -> Self {
-        Self::try_start_private()
+        Self::try_start_private(None)
             .await
             .unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}"))
     }
 
-    async fn try_start_private() -> Result<Self, Error> {
-        let private = Private::start().await?;
+    /// As `start_private`, on a server that speaks TLS to those who ask for it.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub async fn start_private_with_tls(tls: &ServerTls) -> Self {
+        Self::try_start_private(Some(tls))
+            .await
+            .unwrap_or_else(|error| panic!("no PostgreSQL with TLS for the tests: {error}"))
+    }
+
+    async fn try_start_private(tls: Option<&ServerTls>) -> Result<Self, Error> {
+        let private = Private::start(tls).await?;
         let address = private.address();
         Ok(Self { address, private: Some(Arc::new(Mutex::new(private))) })
     }

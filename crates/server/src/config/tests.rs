@@ -120,7 +120,7 @@ fn the_json_form_of_the_predecessor_works() {
             "Redis":{{"ConnectionString":"localhost:6379","Enabled":false}}}}}}"#
     );
     let config = Typed::file("appsettings.json", &text).config();
-    assert_eq!(postgresql(&config).connection.get_dbname(), Some("synckit_test"));
+    assert_eq!(postgresql(&config).connection.config.get_dbname(), Some("synckit_test"));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_server_for_development_keeps_documents_unless_something_else_is_said() {
 fn a_connection_string_implies_postgresql_unless_the_provider_is_named() {
     let given = ("ConnectionStrings__synckit", CONNECTION);
     let config = Typed::variables(&[given]).config();
-    assert_eq!(postgresql(&config).connection.get_user(), Some("synckit"));
+    assert_eq!(postgresql(&config).connection.config.get_user(), Some("synckit"));
     assert!(config.describe().contains(
         "storage.provider = \"postgresql\" (follows from storage.postgresql.connectionstring)"
     ));
@@ -224,15 +224,15 @@ fn secrets_are_neither_printed_nor_logged() {
         ("JWT_SECRET", "hush"),
     ];
     let config = Typed::variables(&variables).config();
-    assert_eq!(postgresql(&config).connection.get_password(), Some(&b"hush"[..]));
+    assert_eq!(postgresql(&config).connection.config.get_password(), Some(&b"hush"[..]));
     assert!(!config.describe().contains("hush"));
     assert!(!format!("{config:?}").contains("hush"));
     check_refused(
         &[("DATABASE_URL", "Host=h;Colour=hush;Password=hush")],
         "storage.postgresql.connectionstring (environment variable DATABASE_URL): unknown keyword \
-         `Colour`; accepted are Host, Port, Database, Username, Password, SSL Mode, Timeout, \
-         Keepalive, Application Name (and, without effect, settings of Npgsql's own pool and \
-         buffers)",
+         `Colour`; accepted are Host, Port, Database, Username, Password, SSL Mode, Root \
+         Certificate, SSL Certificate, SSL Key, Timeout, Keepalive, Application Name (and, without \
+         effect, settings of Npgsql's own pool and buffers)",
     );
     Typed::variables(&[("STORAGE__PROVIDER", "postgres://u:hush@h")]).refusal();
     for broken in ["storage = { Password = \"hush", "password = hush", "hush", "a = 1\na = 'hush'"]

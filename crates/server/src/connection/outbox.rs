@@ -36,6 +36,9 @@ pub(crate) struct Outbox {
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// How many of these are the answer to a subscription. They do not count against the bound: a
+    /// document may be larger than it, and the client has asked for the document.
+    answer_bytes: usize,
     state: State,
     /// Whether the writer was told of what is queued, or will be.
     woken: bool,
@@ -49,6 +52,17 @@ enum State {
     Closing,
     /// Nobody will read it any more.
     Closed,
+}
+
+/// What a frame belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Nothing else.
+    Message,
+    /// The state that answers a subscription.
+    Answer,
+    /// The fields that follow that state.
+    RestOfAnswer,
 }
 
 /// What the writer sends next.
@@ -90,15 +104,20 @@ impl Outbox {
 
     /// Queues one frame and wakes the writer.
     pub(crate) fn push(&self, frame: Bytes) {
-        if self.enqueue(frame) {
+        if self.enqueue(frame, Part::Message) {
             self.wake();
         }
     }
 
     /// Queues one frame; the writer is woken by the caller when it has queued everything, so that
     /// all of it goes out in one write.
-    pub(crate) fn push_later(self: &Arc<Self>, frame: Bytes, wake: &mut Vec<Arc<Self>>) {
-        if self.enqueue(frame) {
+    pub(crate) fn push_later(
+        self: &Arc<Self>,
+        frame: Bytes,
+        part: Part,
+        wake: &mut Vec<Arc<Self>>,
+    ) {
+        if self.enqueue(frame, part) {
             wake.push(Arc::clone(self));
         }
     }
@@ -148,17 +167,26 @@ impl Outbox {
         }
     }
 
-    fn enqueue(&self, frame: Bytes) -> bool {
+    fn enqueue(&self, frame: Bytes, part: Part) -> bool {
         let mut queue = self.queue.lock();
         if queue.state != State::Open {
             return false;
         }
-        if queue.bytes > self.bytes_max {
+        let bound = match part {
+            // One answer at a time, however often the client asks.
+            Part::Answer => self.bytes_max,
+            Part::Message => self.bytes_max.saturating_add(queue.answer_bytes),
+            Part::RestOfAnswer => usize::MAX,
+        };
+        if queue.bytes > bound {
             // It will get all of it again when it comes back.
             queue.frames.clear();
             queue.finish(CloseCode::TryAgainLater, "Too slow, please reconnect");
         } else {
             queue.bytes += frame.len();
+            if part != Part::Message {
+                queue.answer_bytes += frame.len();
+            }
             queue.frames.push_back(frame);
         }
         !std::mem::replace(&mut queue.woken, true)
@@ -182,6 +210,7 @@ impl Outbox {
             taken.push(frame);
         }
         queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.answer_bytes = queue.answer_bytes.saturating_sub(bytes);
         Some(Next::Frames(taken))
     }
 }
@@ -218,7 +247,7 @@ impl<'m> Broadcast<'m> {
                 Framing::Json => &mut self.json,
             };
             let frame = encoded.get_or_insert_with(|| encode_frame(self.message, framing));
-            outbox.push_later(frame.clone(), wake);
+            outbox.push_later(frame.clone(), Part::Message, wake);
         }
     }
 }
@@ -253,7 +282,7 @@ mod tests {
         let outbox = Arc::new(Outbox::new(100));
         let mut wake = Vec::new();
         for frame in ["a", "b", "c"] {
-            outbox.push_later(Bytes::from(frame), &mut wake);
+            outbox.push_later(Bytes::from(frame), Part::Message, &mut wake);
         }
         assert_eq!(wake.len(), 1, "the writer is woken once");
         assert_eq!(outbox.next().await, Next::Frames(["a", "b", "c"].map(Bytes::from).into()));
@@ -268,6 +297,22 @@ mod tests {
         let goodbye = close_frame(CloseCode::TryAgainLater, "Too slow, please reconnect");
         assert_eq!(outbox.next().await, Next::Frames(vec![goodbye]));
         assert_eq!(outbox.next().await, Next::End);
+    }
+
+    #[tokio::test]
+    async fn a_document_may_be_larger_than_the_bound() {
+        let outbox = Arc::new(Outbox::new(10));
+        let mut wake = Vec::new();
+        let large = Bytes::from(vec![0; 100]);
+        outbox.push_later(large.clone(), Part::Answer, &mut wake);
+        outbox.push_later(large.clone(), Part::RestOfAnswer, &mut wake);
+        outbox.push(Bytes::from("live"));
+        let all = vec![large.clone(), large.clone(), Bytes::from("live")];
+        assert_eq!(outbox.next().await, Next::Frames(all));
+        outbox.push_later(large.clone(), Part::Answer, &mut wake);
+        outbox.push_later(large, Part::Answer, &mut wake);
+        let goodbye = close_frame(CloseCode::TryAgainLater, "Too slow, please reconnect");
+        assert_eq!(outbox.next().await, Next::Frames(vec![goodbye]), "but only one at a time");
     }
 
     #[tokio::test]

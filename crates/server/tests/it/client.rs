@@ -4,12 +4,14 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::messages::{CLOSE, Edit, PING, PONG, State, TEXT, masked_frame, next_frame, now_millis};
 
 /// The bound of every wait. Far above what anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
@@ -19,11 +21,6 @@ const SHOWN_MESSAGES: usize = 12;
 const SHOWN_BYTES: usize = 300;
 
 const READ_BYTES: usize = 64 << 10;
-
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
 
 /// How to connect, where the usual way will not do.
 #[derive(Clone, Copy, Default)]
@@ -62,40 +59,12 @@ pub(crate) struct Closed {
     pub(crate) reason: String,
 }
 
-/// One write of one field. Sent again as it is, it is a repeat.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Edit {
-    pub(crate) document: String,
-    pub(crate) client: String,
-    pub(crate) counter: u64,
-    pub(crate) timestamp: u64,
-    pub(crate) field: String,
-    pub(crate) value: Value,
-}
-
-/// A document as a server shows it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct State {
-    pub(crate) fields: Value,
-    /// `clock.server`; 0 before the first write.
-    pub(crate) stamp: u64,
-}
-
 /// The answer to a request for an upgrade that was turned down.
 #[derive(Debug)]
 pub(crate) struct TurnedAway {
     pub(crate) status: u16,
     /// In lower case.
     pub(crate) head: String,
-}
-
-pub(crate) fn now_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    u64::try_from(since.as_millis()).expect("milliseconds fit")
-}
-
-pub(crate) fn tombstone() -> Value {
-    json!({ "__deleted": true })
 }
 
 impl Client {
@@ -311,7 +280,7 @@ impl Client {
             // A ping is no message, so `receive` does not return for it.
             let read = timeout_at(end, self.read_more()).await;
             assert_eq!(read, Ok(Ok(())), "{seen} of {pings} pings; {}", self.story());
-            while let Some((opcode, payload)) = self.next_frame() {
+            while let Some((opcode, payload)) = next_frame(&mut self.buffer) {
                 if let Some(message) = self.take_frame(opcode, &payload).await {
                     self.unread.push(message);
                 }
@@ -329,7 +298,7 @@ impl Client {
     /// The next message. Cancel-safe: a message is whole in the buffer, or taken.
     pub(crate) async fn receive(&mut self) -> Result<Value, Closed> {
         loop {
-            while let Some((opcode, payload)) = self.next_frame() {
+            while let Some((opcode, payload)) = next_frame(&mut self.buffer) {
                 if let Some(message) = self.take_frame(opcode, &payload).await {
                     return Ok(message);
                 }
@@ -382,26 +351,6 @@ impl Client {
         None
     }
 
-    /// The next whole frame in the buffer.
-    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let [first, second, rest @ ..] = self.buffer.as_slice() else { return None };
-        let (extended, short) = (rest, usize::from(*second));
-        let (header, length) = match short {
-            0..=125 => (2, short),
-            126 => (4, usize::from(u16::from_be_bytes(extended.get(..2)?.try_into().ok()?))),
-            127 => {
-                let length = u64::from_be_bytes(extended.get(..8)?.try_into().ok()?);
-                (10, usize::try_from(length).expect("a length fits"))
-            }
-            _ => panic!("the server masked a frame"),
-        };
-        assert_eq!(first & 0xF0, 0x80, "the server sends whole messages");
-        let opcode = first & 0x0F;
-        let payload = self.buffer.get(header..header + length)?.to_vec();
-        self.buffer.drain(..header + length);
-        Some((opcode, payload))
-    }
-
     /// Sends a message as a JSON text.
     pub(crate) async fn send(&mut self, message: &Value) {
         self.send_frame(TEXT, message.to_string().as_bytes()).await;
@@ -433,39 +382,4 @@ impl Client {
         let messages = Vec::from_iter(self.shown.iter().map(String::as_str)).join("\n  ");
         format!("{} received, the newest first:\n  {messages}", self.name)
     }
-}
-
-impl Edit {
-    pub(crate) fn message(&self, message_id: &str) -> Value {
-        let Self { document, client, counter, timestamp, field, value } = self;
-        json!({
-            "type": "delta",
-            "documentId": document,
-            "field": field,
-            "value": value,
-            "clock": { client.as_str(): counter },
-            "clientId": client,
-            "timestamp": timestamp,
-            "messageId": message_id,
-        })
-    }
-}
-
-/// A whole message as clients must send it; a mask of zeros leaves the bytes as they are.
-pub(crate) fn masked_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
-    match u16::try_from(payload.len()) {
-        Ok(short @ 0..=125) => frame.push(0x80 | short.to_be_bytes()[1]),
-        Ok(medium) => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&medium.to_be_bytes());
-        }
-        Err(_) => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }

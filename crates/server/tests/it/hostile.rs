@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 use synckit_testkit::ServerProcess;
 
-use crate::client::{Client, Closed, masked_frame};
+use crate::client::{Client, Closed, Options};
+use crate::messages::masked_frame;
 use crate::setup::memory_server_command;
 
 const PROTOCOL_ERROR: u16 = 1002;
@@ -87,7 +88,7 @@ async fn a_frame_that_announces_more_than_ever_comes_ends_with_the_heartbeat() {
     let lie = [&[0x81, 0xFF, 0, 0, 0, 0, 0, 0x10, 0, 0], [0; 4].as_slice(), b"{"].concat();
     let mut liar = Client::connect_with(
         server.address(),
-        crate::client::Options { ignores_pings: true, ..Default::default() },
+        Options { ignores_pings: true, ..Options::default() },
     )
     .await;
     liar.subscribe("doc").await;

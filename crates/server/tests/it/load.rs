@@ -9,10 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, Closed, Edit, PATIENCE, tombstone};
-
-/// Fields that a writer takes in turn.
-const FIELDS: u64 = 8;
+use crate::client::{Client, Closed, PATIENCE};
+use crate::messages::{Edit, tombstone};
 
 /// How many edits of a writer there are for one deletion.
 const EDITS_PER_DELETION: u64 = 5;
@@ -22,6 +20,8 @@ const EDITS_PER_DELETION: u64 = 5;
 pub(crate) struct Plan {
     /// Written in turn.
     pub(crate) documents: &'static [&'static str],
+    /// Fields that a writer takes in turn.
+    pub(crate) fields: u64,
     /// Edits of each writer that are not answered at a time.
     pub(crate) window: usize,
     /// Makes values this much longer.
@@ -32,7 +32,13 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { documents: &["doc-0", "doc-1"], window: 16, padding: 0, edits_max: u64::MAX }
+        Self {
+            documents: &["doc-0", "doc-1"],
+            fields: 8,
+            window: 16,
+            padding: 0,
+            edits_max: u64::MAX,
+        }
     }
 }
 
@@ -40,7 +46,7 @@ impl Default for Plan {
 /// over the next one.
 pub(crate) struct Writer {
     client: Client,
-    plan: Plan,
+    pub(crate) plan: Plan,
     edits: u64,
     /// Sent and not answered, by the order in which they were made.
     unanswered: BTreeMap<u64, Edit>,
@@ -105,7 +111,7 @@ impl Writer {
         self.edits += 1;
         let documents = self.plan.documents;
         let at = usize::try_from(number).expect("a number fits") % documents.len();
-        let field = format!("{}-{}", self.client.name, number % FIELDS);
+        let field = format!("{}-{}", self.client.name, number % self.plan.fields);
         let value = if number % EDITS_PER_DELETION == EDITS_PER_DELETION - 1 {
             tombstone()
         } else {

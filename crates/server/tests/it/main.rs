@@ -11,9 +11,9 @@
 //! - [`hostile`]: bytes that are no protocol
 //! - [`embedding`]: two servers in one process
 //!
-//! And what they are made of: [`client`] is one connection, [`load`] clients that write all the
-//! time, [`stored`] what the database has in the end, [`setup`] servers and their HTTP side,
-//! [`random`] seeds.
+//! And what they are made of: [`client`] is one connection, [`messages`] what goes over it, [`load`]
+//! clients that write all the time, [`stored`] what the database has in the end, [`setup`] servers
+//! and their HTTP side, [`random`] seeds.
 
 mod client;
 mod compaction;
@@ -23,6 +23,7 @@ mod embedding;
 mod hostile;
 mod load;
 mod lost_replies;
+mod messages;
 mod outages;
 mod random;
 mod setup;

@@ -4,8 +4,9 @@ use serde_json::json;
 use synckit_testkit::{FaultProxy, Postgres, ServerProcess};
 use tokio::time::Instant;
 
-use crate::client::{Client, Edit};
+use crate::client::Client;
 use crate::load::{Load, Plan, Writer};
+use crate::messages::Edit;
 use crate::setup::{http_get, start_server, until_ready_is};
 use crate::stored::{acknowledged, assert_shows_all, assert_stored_once, fresh_states};
 

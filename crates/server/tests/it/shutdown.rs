@@ -69,7 +69,8 @@ async fn edits_taken_in_before_the_signal_are_acknowledged_before_the_goodbye() 
 async fn a_client_that_never_reads_holds_up_a_stop_no_longer_than_its_deadline() {
     let deadline = Duration::from_millis(1_500);
     let database = Postgres::shared().await.create_database().await;
-    let server = start_server(&database.url(), &["shutdown.deadline_ms=1500"]).await;
+    let settings = ["shutdown.deadline_ms=1500", "storage.history=forever"];
+    let server = start_server(&database.url(), &settings).await;
     let options = Options { receive_buffer: Some(4_096), ..Options::default() };
     let mut deaf = Client::connect_with(server.address(), options).await;
     deaf.subscribe("doc-0").await;
@@ -87,4 +88,46 @@ async fn a_client_that_never_reads_holds_up_a_stop_no_longer_than_its_deadline()
     assert_eq!(status.code(), Some(1), "{status}");
     assert_stored_once(&database, &acknowledged(&writers)).await;
     drop(deaf);
+}
+
+#[tokio::test]
+async fn a_stop_without_a_database_says_goodbye_and_acknowledges_nothing() {
+    let deadline = Duration::from_millis(1_500);
+    let database = Postgres::shared().await.create_database().await;
+    let proxy = FaultProxy::start(database.server_address()).await;
+    let url = database.url_at_port(proxy.port());
+    let settings = ["shutdown.deadline_ms=1500", "ws.max_connections_per_ip=0"];
+    let server = start_server(&url, &settings).await;
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        others.push(Client::connect(server.address()).await);
+    }
+    let mut writer = Client::connect(server.address()).await;
+    let stored = writer.set("doc", "field", json!("stored")).await;
+    proxy.stall();
+    let edit = writer.edit("doc", "field", json!("open"));
+    let message_id = writer.send_edit(&edit).await;
+    writer.ping().await;
+
+    let signalled = Instant::now();
+    server.signal_terminate();
+    let closed = writer.until_closed().await;
+    assert_eq!(closed.code, Some(GOING_AWAY), "{closed:?}");
+    let received = writer.take_unread();
+    assert!(!received.iter().any(|message| message["messageId"] == *message_id), "{received:?}");
+    for other in &mut others {
+        let closed = other.until_closed().await;
+        assert_eq!(closed.code, Some(GOING_AWAY), "{closed:?}");
+    }
+    assert_eq!(server.exited().await.code(), Some(1));
+    let took = signalled.elapsed();
+    assert!(took < deadline + GRACE, "the server ended after {took:?}");
+
+    // What the stopped server had sent reaches the database now, if it ever does.
+    proxy.heal();
+    let server = start_server(&url, &[]).await;
+    let mut writer = Client::connect(server.address()).await;
+    let message_id = writer.send_edit(&edit).await;
+    writer.expect_ack(&message_id).await;
+    assert_stored_once(&database, &[stored, edit]).await;
 }

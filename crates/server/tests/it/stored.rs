@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use synckit_testkit::Database;
 
-use crate::client::{Client, Edit, State};
+use crate::client::Client;
 use crate::load::Writer;
+use crate::messages::{Edit, State, tombstone};
 use crate::setup::start_server;
 
 /// Names one edit: document, client and counter.
@@ -73,7 +74,7 @@ pub(crate) async fn fresh_states(database: &Database, documents: &[&str]) -> Vec
 pub(crate) fn assert_shows_all(state: &State, document: &str, writers: &[Writer]) {
     for (field, value) in writers.iter().flat_map(|writer| writer.fields_of(document)) {
         let shown = state.fields.get(field);
-        let wanted = (*value != crate::client::tombstone()).then_some(value);
+        let wanted = (*value != tombstone()).then_some(value);
         assert_eq!(shown, wanted, "{field} of {document}");
     }
 }

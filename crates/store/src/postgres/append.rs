@@ -16,7 +16,7 @@ use crate::error::StoreError;
 
 use super::failure::is_repeat;
 use super::session::{Connections, Parameters, Session};
-use super::statements;
+use super::statements::{self, Statement};
 
 /// Each round ends with fewer documents unless others make or delete them in the same moment.
 const ROUNDS_MAX: usize = 8;
@@ -41,7 +41,7 @@ async fn append_in_rounds(
     let mut parts: Vec<Part<'_>> =
         batch.iter().enumerate().map(|(at, append)| Part::new(at, append, None)).collect();
     for _ in 0..ROUNDS_MAX {
-        match write(&session, statements::APPEND, &parts).await? {
+        match write(&session, Transaction::Own, statements::APPEND, &parts).await? {
             Written::Rows(rows) => answers.take(&mut parts, &rows)?,
             Written::Repeat => append_without_repeats(&session, &mut parts, &mut answers).await?,
         }
@@ -49,7 +49,7 @@ async fn append_in_rounds(
             break;
         }
         // A document that another process makes meanwhile is left for the next round.
-        match write(&session, statements::CREATE_WITH_DELTAS, &parts).await? {
+        match write(&session, Transaction::Own, statements::CREATE_WITH_DELTAS, &parts).await? {
             Written::Rows(rows) => answers.take(&mut parts, &rows)?,
             Written::Repeat => return Err(orphans()),
         }
@@ -62,6 +62,15 @@ async fn append_in_rounds(
     appended.ok_or_else(|| StoreError::Conflict("documents were made and deleted at once".into()))
 }
 
+/// Which transaction a statement belongs to.
+#[derive(Clone, Copy)]
+enum Transaction {
+    /// One of its own.
+    Own,
+    /// The one that is open.
+    Open,
+}
+
 enum Written {
     Rows(Vec<Row>),
     Repeat,
@@ -69,7 +78,8 @@ enum Written {
 
 async fn write(
     session: &Session,
-    statement: &str,
+    transaction: Transaction,
+    statement: Statement,
     parts: &[Part<'_>],
 ) -> Result<Written, StoreError> {
     let columns = Columns::new(parts)?;
@@ -85,7 +95,11 @@ async fn write(
         &columns.delta_clocks,
         &columns.timestamps,
     ];
-    match session.rows(statement, parameters).await {
+    let rows = match transaction {
+        Transaction::Own => session.rows(statement, parameters).await,
+        Transaction::Open => session.rows_in_transaction(statement, parameters).await,
+    };
+    match rows {
         Ok(rows) => Ok(Written::Rows(rows)),
         Err(error) if is_repeat(&error) => Ok(Written::Repeat),
         Err(error) => Err(error.into()),
@@ -103,15 +117,15 @@ async fn append_without_repeats<'a>(
         .iter()
         .flat_map(|part| part.fresh.iter().map(|delta| (part.document(), delta.id.as_str())));
     let (wanted_documents, wanted_ids): (Vec<&str>, Vec<&str>) = wanted.unzip();
-    let lock = session.prepare_cached(statements::LOCK).await?;
-    let find = session.prepare_cached(statements::FIND_DELTAS).await?;
+    let lock = session.ready(statements::LOCK).await?;
+    let find = session.ready(statements::FIND_DELTAS).await?;
     let lock_parameters: Parameters<'_> = &[&documents];
     let find_parameters: Parameters<'_> = &[&wanted_documents, &wanted_ids];
     // Sent in this order without waiting for answers. The search begins after the lock is held,
     // and sees what was committed until then.
     let (begun, locked, found) = tokio::join!(
         biased;
-        session.batch_execute("BEGIN"),
+        session.begin(),
         session.query(&lock, lock_parameters),
         session.query(&find, find_parameters),
     );
@@ -135,12 +149,12 @@ async fn append_without_repeats<'a>(
         there.into_iter().partition(|part: &Part<'_>| !part.fresh.is_empty());
     answers.take(&mut repeats, &locked)?;
     if !fresh.is_empty() {
-        match write(session, statements::APPEND, &fresh).await? {
+        match write(session, Transaction::Open, statements::APPEND, &fresh).await? {
             Written::Rows(rows) => answers.take(&mut fresh, &rows)?,
             Written::Repeat => return Err(orphans()),
         }
     }
-    session.batch_execute("COMMIT").await?;
+    session.commit().await?;
     parts.extend(absent);
     Ok(())
 }

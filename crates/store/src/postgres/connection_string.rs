@@ -6,12 +6,31 @@
 //! may be a password, or a piece of one that was not quoted. Nothing here opens a connection.
 
 use std::error::Error as _;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
+use percent_encoding::percent_decode_str;
+use tokio_postgres::config::SslNegotiation;
+
+use super::tls::{SslMode, TlsSettings};
 
 /// What a connection string means; its `Debug` form hides the password.
-pub type ConnectionSettings = tokio_postgres::Config;
+#[derive(Debug, Clone)]
+pub struct ConnectionSettings {
+    /// Address, credentials and timeouts. Its own mode of TLS counts for nothing.
+    pub config: tokio_postgres::Config,
+    /// How the connection is encrypted.
+    pub tls: TlsSettings,
+}
+
+impl FromStr for ConnectionSettings {
+    type Err = ConnectionStringError;
+
+    fn from_str(text: &str) -> Result<Self, ConnectionStringError> {
+        parse(text)
+    }
+}
 
 /// The name under which the server appears in `pg_stat_activity` unless the string gives one.
 pub const DEFAULT_APPLICATION_NAME: &str = "synckit-server";
@@ -51,9 +70,12 @@ pub enum ConnectionStringError {
     /// There is no host to connect to.
     #[error("the host is missing")]
     MissingHost,
-    /// The string demands encryption.
-    #[error("`{0}` demands TLS, which this version does not support for PostgreSQL connections")]
-    TlsUnsupported(String),
+    /// A root certificate that would verify nothing, or not what its name says.
+    #[error("a root certificate verifies nothing unless the SSL mode is {0}")]
+    RootCertificate(&'static str),
+    /// A certificate of this side without its key, or the other way round.
+    #[error("the client certificate and its key are given together or not at all")]
+    ClientCertificate,
     /// More than one `@` in a URL: a part of the password would be taken for the host.
     #[error("the URL has more than one `@`; write `%40` for an `@` in the user or the password")]
     UnescapedAt,
@@ -62,11 +84,11 @@ pub enum ConnectionStringError {
     Url(String),
 }
 
-const ACCEPTED_KEYWORDS: &str = "Host, Port, Database, Username, Password, SSL Mode, Timeout, \
-    Keepalive, Application Name (and, without effect, settings of Npgsql's own pool and buffers)";
+const ACCEPTED_KEYWORDS: &str = "Host, Port, Database, Username, Password, SSL Mode, \
+    Root Certificate, SSL Certificate, SSL Key, Timeout, Keepalive, Application Name (and, without effect, settings of Npgsql's own pool and buffers)";
 
 const ACCEPTED_PARAMETERS: &str = "host, hostaddr, port, user, password, dbname, sslmode, \
-    application_name, options, connect_timeout, tcp_user_timeout, keepalives, keepalives_idle, \
+    sslrootcert, sslcert, sslkey, application_name, options, connect_timeout, tcp_user_timeout, keepalives, keepalives_idle, \
     keepalives_interval, keepalives_retries, target_session_attrs, load_balance_hosts, \
     channel_binding, sslnegotiation";
 
@@ -77,7 +99,7 @@ const WITHOUT_EFFECT: &str = "autoprepareminusages, connectionidlelifetime, conn
     maxautoprepare, maximumpoolsize, minimumpoolsize, multiplexing, noresetonclose, \
     persistsecurityinfo, pooling, readbuffersize, trustservercertificate, writebuffersize";
 
-/// Reads either form; the result has a host and never demands TLS.
+/// Reads either form; the result has a host, and what it says about TLS fits together.
 pub fn parse(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
     let text = text.trim();
     let mut settings = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
@@ -87,13 +109,45 @@ pub fn parse(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
     } else {
         parse_keywords(text)?
     };
-    if settings.get_hosts().is_empty() && settings.get_hostaddrs().is_empty() {
+    let ConnectionSettings { config, tls } = &mut settings;
+    if config.get_hosts().is_empty() {
+        // A certificate may be for an address as well as for a name.
+        for address in config.get_hostaddrs().to_vec() {
+            config.host(address.to_string());
+        }
+    }
+    if config.get_hosts().is_empty() {
         return Err(ConnectionStringError::MissingHost);
     }
-    if settings.get_application_name().is_none() {
-        settings.application_name(DEFAULT_APPLICATION_NAME);
+    if config.get_application_name().is_none() {
+        config.application_name(DEFAULT_APPLICATION_NAME);
     }
+    check_tls(tls)?;
     Ok(settings)
+}
+
+/// As libpq: `system` means the platform's certificates, and a root certificate that is given is
+/// used by the mode `require` too. Where libpq would ignore one, the string is refused.
+fn check_tls(tls: &mut TlsSettings) -> Result<(), ConnectionStringError> {
+    let verifies = matches!(tls.mode, SslMode::VerifyCa | SslMode::VerifyFull);
+    match &tls.root_certificate {
+        // Anybody can have a certificate of a public authority.
+        Some(file) if file.as_os_str() == "system" && !verifies => {
+            return Err(ConnectionStringError::RootCertificate("verify-ca or verify-full"));
+        }
+        Some(file) if file.as_os_str() == "system" => tls.root_certificate = None,
+        Some(_) if tls.mode == SslMode::Require => tls.mode = SslMode::VerifyCa,
+        Some(_) if !verifies => {
+            return Err(ConnectionStringError::RootCertificate(
+                "require, verify-ca or verify-full",
+            ));
+        }
+        _ => {}
+    }
+    if tls.client_certificate.is_some() != tls.client_key.is_some() {
+        return Err(ConnectionStringError::ClientCertificate);
+    }
+    Ok(())
 }
 
 fn parse_url(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
@@ -105,8 +159,9 @@ fn parse_url(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
         Some(mark) => (&text[..authority + mark], &text[authority + mark + 1..]),
         None => (text, ""),
     };
-    // `sslmode` is taken out here because tokio-postgres knows three of its six values.
-    let mut ssl_mode = SslMode::Prefer;
+    // What tokio-postgres doesn't know is taken out here: it has no certificates, and three of the
+    // six modes.
+    let mut tls = TlsSettings::default();
     let mut passed_on = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -116,26 +171,32 @@ fn parse_url(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
                 accepted: ACCEPTED_PARAMETERS,
             });
         }
-        if name == "sslmode" {
-            ssl_mode = parse_ssl_mode(name, value)?;
-        } else {
-            passed_on.push(parameter);
+        match name {
+            "sslmode" => tls.mode = parse_ssl_mode(name, value)?,
+            "sslrootcert" => tls.root_certificate = parse_path(name, value)?,
+            "sslcert" => tls.client_certificate = parse_path(name, value)?,
+            "sslkey" => tls.client_key = parse_path(name, value)?,
+            _ => passed_on.push(parameter),
         }
     }
     let url = format!("{address}?{}", passed_on.join("&"));
-    let mut settings: ConnectionSettings =
-        url.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            ConnectionStringError::Url(cause)
-        })?;
-    if settings.get_channel_binding() == ChannelBinding::Require {
-        return Err(ConnectionStringError::TlsUnsupported("channel_binding".to_owned()));
+    let config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        ConnectionStringError::Url(cause)
+    })?;
+    if config.get_ssl_negotiation() == SslNegotiation::Direct {
+        let (keyword, expected) = ("sslnegotiation".to_owned(), "postgres");
+        return Err(ConnectionStringError::Value { keyword, expected });
     }
-    if settings.get_ssl_negotiation() == SslNegotiation::Direct {
-        return Err(ConnectionStringError::TlsUnsupported("sslnegotiation".to_owned()));
-    }
-    settings.ssl_mode(ssl_mode);
-    Ok(settings)
+    Ok(ConnectionSettings { config, tls })
+}
+
+/// The path of a file in a parameter of a URL.
+fn parse_path(keyword: &str, value: &str) -> Result<Option<PathBuf>, ConnectionStringError> {
+    let path = percent_decode_str(value).decode_utf8().map_err(|_| {
+        ConnectionStringError::Value { keyword: keyword.to_owned(), expected: "the path of a file" }
+    })?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path.as_ref())))
 }
 
 fn lists(names: &str, name: &str) -> bool {
@@ -143,7 +204,8 @@ fn lists(names: &str, name: &str) -> bool {
 }
 
 fn parse_keywords(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
-    let mut settings = ConnectionSettings::new();
+    let mut settings =
+        ConnectionSettings { config: tokio_postgres::Config::new(), tls: TlsSettings::default() };
     let mut seen: Vec<String> = Vec::new();
     let mut rest = text;
     let mut position = 0;
@@ -229,38 +291,42 @@ fn apply(
         let parsed = value.parse::<u64>().ok().filter(|seconds| *seconds <= 3600);
         parsed.map(Duration::from_secs).ok_or_else(|| wrong(expected))
     };
+    let ConnectionSettings { config, tls } = settings;
     // Npgsql takes a keyword without a value for one that was not given.
     match meaning {
         known if lists(WITHOUT_EFFECT, known) => {}
         "host" | "port" | "database" | "username" | "password" | "sslmode" | "timeout"
-        | "keepalive" | "applicationname"
+        | "keepalive" | "applicationname" | "rootcertificate" | "sslcertificate" | "sslkey"
             if value.is_empty() => {}
         "host" if value.contains([' ', ',', '=', '@']) => {
             return Err(wrong("one host name, IP address or socket directory"));
         }
-        "host" => drop(settings.host(value)),
+        "host" => drop(config.host(value)),
         "port" => match value.parse::<u16>() {
-            Ok(port) if port > 0 => drop(settings.port(port)),
+            Ok(port) if port > 0 => drop(config.port(port)),
             _ => return Err(wrong("a port from 1 to 65535")),
         },
-        "database" => drop(settings.dbname(value)),
-        "username" => drop(settings.user(value)),
-        "password" => drop(settings.password(value)),
-        "sslmode" => drop(settings.ssl_mode(parse_ssl_mode(keyword, value)?)),
+        "database" => drop(config.dbname(value)),
+        "username" => drop(config.user(value)),
+        "password" => drop(config.password(value)),
+        "sslmode" => tls.mode = parse_ssl_mode(keyword, value)?,
+        "rootcertificate" => tls.root_certificate = Some(value.into()),
+        "sslcertificate" => tls.client_certificate = Some(value.into()),
+        "sslkey" => tls.client_key = Some(value.into()),
         "timeout" => {
             let timeout = seconds("a number of seconds from 0 (no limit) to 3600")?;
             if !timeout.is_zero() {
-                settings.connect_timeout(timeout);
+                config.connect_timeout(timeout);
             }
         }
         "keepalive" => {
             let idle = seconds("a number of seconds from 0 (off) to 3600")?;
-            settings.keepalives(!idle.is_zero());
+            config.keepalives(!idle.is_zero());
             if !idle.is_zero() {
-                settings.keepalives_idle(idle);
+                config.keepalives_idle(idle);
             }
         }
-        "applicationname" => drop(settings.application_name(value)),
+        "applicationname" => drop(config.application_name(value)),
         _ => {
             return Err(ConnectionStringError::UnknownKeyword {
                 keyword: keyword.to_owned(),
@@ -274,123 +340,17 @@ fn apply(
 fn parse_ssl_mode(keyword: &str, value: &str) -> Result<SslMode, ConnectionStringError> {
     match value.replace(['-', ' '], "").to_ascii_lowercase().as_str() {
         "disable" => Ok(SslMode::Disable),
-        // "Allow" prefers plain text and "Prefer" falls back to it: both hold without TLS.
-        "allow" | "prefer" => Ok(SslMode::Prefer),
-        "require" | "verifyca" | "verifyfull" => {
-            Err(ConnectionStringError::TlsUnsupported(keyword.to_owned()))
-        }
+        "allow" => Ok(SslMode::Allow),
+        "prefer" => Ok(SslMode::Prefer),
+        "require" => Ok(SslMode::Require),
+        "verifyca" => Ok(SslMode::VerifyCa),
+        "verifyfull" => Ok(SslMode::VerifyFull),
         _ => Err(ConnectionStringError::Value {
             keyword: keyword.to_owned(),
-            expected: "disable, allow or prefer",
+            expected: "disable, allow, prefer, require, verify-ca or verify-full",
         }),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio_postgres::config::Host;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, host: &str, port: u16, database: &str, user: &str, password: &str) {
-        let settings = parse(text).unwrap();
-        assert_eq!(settings.get_hosts(), [Host::Tcp(host.to_owned())]);
-        assert_eq!(settings.get_ports().first().copied().unwrap_or(5432), port);
-        assert_eq!(settings.get_dbname(), Some(database));
-        assert_eq!(settings.get_user(), Some(user));
-        assert_eq!(settings.get_password(), Some(password.as_bytes()));
-    }
-
-    #[track_caller]
-    fn check_refused(text: &str, message_start: &str) {
-        let message = parse(text).unwrap_err().to_string();
-        assert!(message.starts_with(message_start), "{message}");
-        assert!(!message.contains("hush"), "a value is shown: {message}");
-    }
-
-    #[test]
-    fn both_forms_mean_the_same() {
-        let npgsql = "Host=localhost;Port=5432;Database=synckit_test;Username=synckit;Password=pw";
-        check(npgsql, "localhost", 5432, "synckit_test", "synckit", "pw");
-        for scheme in ["postgres", "postgresql"] {
-            let url = format!("{scheme}://synckit:pw@localhost:5432/synckit_test");
-            check(&url, "localhost", 5432, "synckit_test", "synckit", "pw");
-        }
-    }
-
-    #[test]
-    fn keywords_have_aliases_and_ignore_case_and_spaces() {
-        check(" SERVER = h ; user id = u; PWD= p ;DB=d;; ", "h", 5432, "d", "u", "p");
-        check("server=h;User=u;Password=p;Database=d;Port=6543", "h", 6543, "d", "u", "p");
-        check("host=h;UserName=u;pwd=p;db=d;Max Auto Prepare=9", "h", 5432, "d", "u", "p");
-    }
-
-    #[test]
-    fn quoted_values_may_hold_separators_and_doubled_quotes() {
-        check("Host=h;Password='a;b''c=\"';DB=d;User=u", "h", 5432, "d", "u", "a;b'c=\"");
-        check("Host=h;Password=\"a;\"\"b\" ;DB=d;User=u", "h", 5432, "d", "u", "a;\"b");
-        check_refused("Host=h;Password='hush;DB=d", "the quoted value of `Password`");
-        check_refused("Host=h;Password='hu'sh;DB=d", "the quoted value of `Password`");
-    }
-
-    #[test]
-    fn the_program_is_named_unless_the_string_names_one() {
-        let name_of = |text| parse(text).unwrap().get_application_name().map(str::to_owned);
-        assert_eq!(name_of("Host=h").as_deref(), Some("synckit-server"));
-        assert_eq!(name_of("Host=h;Application Name=x").as_deref(), Some("x"));
-        assert_eq!(name_of("postgres://h/d?application_name=y").as_deref(), Some("y"));
-    }
-
-    #[test]
-    fn timeouts_are_seconds_and_zero_switches_them_off() {
-        let settings = parse("Host=h;Timeout=7;Keepalive=30").unwrap();
-        assert_eq!(settings.get_connect_timeout(), Some(&Duration::from_secs(7)));
-        assert_eq!(settings.get_keepalives_idle(), Duration::from_secs(30));
-        let settings = parse("Host=h;Timeout=0;Keepalive=0").unwrap();
-        assert_eq!(settings.get_connect_timeout(), None);
-        assert!(!settings.get_keepalives());
-        check_refused("Host=h;Timeout=hush", "the value of `Timeout` must be a number");
-    }
-
-    #[test]
-    fn demands_for_tls_are_refused_and_offers_are_not() {
-        for mode in ["Disable", "Allow", "Prefer"] {
-            assert!(parse(&format!("Host=h;SSL Mode={mode}")).is_ok());
-            assert!(parse(&format!("postgres://h/d?sslmode={mode}")).is_ok());
-        }
-        for mode in ["Require", "VerifyCA", "VerifyFull", "verify-ca", "verify-full"] {
-            check_refused(&format!("Host=h;SslMode={mode}"), "`SslMode` demands TLS");
-            check_refused(&format!("postgres://h/d?sslmode={mode}"), "`sslmode` demands TLS");
-        }
-        check_refused("postgres://h/d?channel_binding=require", "`channel_binding` demands TLS");
-        check_refused("postgres://h/d?sslmode=hush", "the value of `sslmode` must be disable");
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named_without_its_value() {
-        check_refused("Host=h;Colour=hush", "unknown keyword `Colour`; accepted are Host, Port");
-        check_refused("postgres://h/d?colour=hush", "unknown keyword `colour`; accepted are host");
-        check_refused("Host=h;Server=hush", "`Server` repeats a keyword");
-        check_refused("Host=h;Port=hush", "the value of `Port` must be a port");
-        check_refused("Host=h port=hush;", "the value of `Host` must be one host name");
-        check_refused("mysql://u:hush@h/d?a=b", "neither a postgresql:// URL");
-        check_refused("postgres://u:p@h:hush/d", "invalid value for option `port`");
-    }
-
-    #[test]
-    fn the_rest_of_an_unquoted_password_is_never_shown() {
-        check_refused("Host=h;Password=a;hush", "item 3 is not keyword=value");
-        check_refused("Host=h;Password=a;hush=b", "item 3 is not keyword=value");
-        check_refused("postgres://u:a@hush?hush=1@h/d", "the URL has more than one `@`");
-    }
-
-    #[test]
-    fn a_string_without_a_host_is_refused() {
-        for text in ["", "Port=1", "Host=;Port=1", "postgres://", "postgres:///d"] {
-            check_refused(text, "the host is missing");
-        }
-        assert!(parse("postgres://u@/d?host=/var/run/postgresql").is_ok());
-        assert!(parse("Host=/var/run/postgresql;Username=u").is_ok());
-    }
-}
+mod tests;

@@ -2,7 +2,8 @@
 
 use std::error::Error as _;
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
+use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
 use crate::error::StoreError;
@@ -12,21 +13,112 @@ pub(super) fn is_repeat(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::UNIQUE_VIOLATION)
 }
 
+/// Whether the two sides could not agree on how to encrypt, or on who they are.
+pub(super) fn is_tls_failure(error: &tokio_postgres::Error) -> bool {
+    rustls_error(error).is_some_and(is_disagreement)
+}
+
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(database) = error.as_db_error() else {
-            let text = with_causes(&error);
+            let mut text = with_causes(&error);
+            if let Some(hint) = tls_hint(&error, &text) {
+                text = format!("{text}: {hint}");
+            }
             // What is left then can't be helped by trying again: a value that a column can't hold,
-            // a server that demands another way to authenticate.
-            return if error.is_closed() || is_io(&error) {
+            // a server that demands another way to authenticate, or isn't the one it should be.
+            return if error.is_closed() || (is_io(&error) && !is_tls_failure(&error)) {
                 Self::Unavailable(text)
             } else {
                 Self::Refused(text)
             };
         };
         // Message and code only: the detail repeats stored values.
-        let text = format!("{} ({})", database.message(), database.code().code());
-        classify(database.code().code(), text)
+        let (message, code) = (database.message(), database.code().code());
+        match database_hint(code, message) {
+            Some(hint) => Self::Refused(format!("{message} ({code}): {hint}")),
+            None => classify(code, format!("{message} ({code})")),
+        }
+    }
+}
+
+/// What to do about an error that no waiting helps.
+fn database_hint(code: &str, message: &str) -> Option<&'static str> {
+    let hints = [
+        ("28000", "no encryption", "the server may demand TLS: use sslmode=require or stricter"),
+        ("28000", "client certificate", "give it by sslcert and sslkey (SSL Certificate, SSL Key)"),
+        // A pooler has the code of a violated protocol for nearly everything.
+        (
+            "08P01",
+            "startup parameter",
+            "set `options` of the connection string for the role instead (ALTER ROLE … SET …), or \
+             connect to the database itself",
+        ),
+        ("08P01", "no such database", "add it to the pooler's [databases]"),
+        ("08P01", "statement pooling", "set the pooler's pool_mode to transaction or session"),
+    ];
+    hints
+        .iter()
+        .find(|(of_code, part, _)| *of_code == code && message.contains(part))
+        .map(|(_, _, hint)| *hint)
+}
+
+fn tls_hint(error: &tokio_postgres::Error, text: &str) -> Option<&'static str> {
+    use CertificateError as Wrong;
+    if text.contains("server does not support TLS") {
+        return Some("switch it on there (ssl = on), or do without by sslmode=prefer");
+    }
+    match rustls_error(error)? {
+        rustls::Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => {
+            Some("name the certificate it goes back to by sslrootcert (Root Certificate)")
+        }
+        rustls::Error::InvalidCertificate(
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
+        ) => Some("connect by a name that the certificate has, or use sslmode=verify-ca"),
+        rustls::Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => {
+            Some("renew the server's certificate")
+        }
+        rustls::Error::AlertReceived(_) => Some("the server refused the client's side of TLS"),
+        _ => None,
+    }
+}
+
+/// An error of the encryption, wherever the layers in between have put it.
+fn rustls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Such an error gives the cause of what it carries for its own.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        let found = error.downcast_ref().or_else(|| carried?.downcast_ref());
+        if found.is_some() {
+            return found;
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Others come from a connection that breaks, and go away with it.
+fn is_disagreement(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::PeerIncompatible(_) => true,
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            Alert::AccessDenied
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRequired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::DecryptError
+                | Alert::HandshakeFailure
+                | Alert::InsufficientSecurity
+                | Alert::ProtocolVersion
+                | Alert::UnknownCA
+                | Alert::UnsupportedCertificate
+        ),
+        _ => false,
     }
 }
 
@@ -54,6 +146,7 @@ impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Backend(error) => error.into(),
+            PoolError::PostCreateHook(HookError::Message(text)) => Self::Refused(text.into_owned()),
             other => Self::Unavailable(with_causes(&other)),
         }
     }

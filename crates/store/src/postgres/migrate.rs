@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 use crate::error::StoreError;
 use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
 
 use super::session::{Connections, Session};
+use super::statements::Statement;
 
 /// The files of `migrations/`, in order.
 pub const MIGRATIONS: &[Migration] = &[Migration {
@@ -34,19 +36,29 @@ const OUR_COLUMNS: [(&str, &str); 6] = [
     ("deltas", "vector_clock"),
 ];
 
-const COLUMNS: &str = "SELECT table_name::text, column_name::text FROM information_schema.columns \
+const COLUMNS: Statement = Statement {
+    text: "SELECT table_name::text, column_name::text FROM information_schema.columns \
     WHERE table_schema = current_schema() \
-    AND table_name IN ('documents', 'deltas', 'schema_migrations')";
+    AND table_name IN ('documents', 'deltas', 'schema_migrations')",
+    types: &[],
+};
 
-const APPLIED: &str =
-    "SELECT version, checksum, applied_at FROM schema_migrations ORDER BY version";
+const APPLIED: Statement = Statement {
+    text: "SELECT version, checksum, applied_at FROM schema_migrations ORDER BY version",
+    types: &[],
+};
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (\
     version VARCHAR(255) PRIMARY KEY, \
     applied_at TIMESTAMPTZ NOT NULL DEFAULT now(), \
     checksum VARCHAR(64) NOT NULL)";
 
-const RECORD: &str = "INSERT INTO schema_migrations (version, checksum) VALUES ($1, $2)";
+/// Not the time at which the transaction began, which then waited for its turn.
+const RECORD: Statement = Statement {
+    text: "INSERT INTO schema_migrations (version, checksum, applied_at) \
+        VALUES ($1, $2, clock_timestamp())",
+    types: &[Type::VARCHAR, Type::VARCHAR],
+};
 
 /// Reads and changes the schema of one database.
 #[derive(Debug)]
@@ -81,7 +93,9 @@ impl Migrator {
         self.connections
             .within(async {
                 let session = self.connections.session().await?;
+                session.begin().await?;
                 let status = self.read_status(&session).await?;
+                session.commit().await?;
                 session.release();
                 Ok(status)
             })
@@ -96,42 +110,48 @@ impl Migrator {
         Ok(self.status().await?.pending)
     }
 
-    /// Applies what is missing; the answer names it. Each migration is one transaction.
+    /// Applies what is missing; the answer names it. Each migration is one transaction, and other
+    /// processes may apply one in between.
     ///
     /// # Errors
     /// As [`Migrator::status`]; [`StoreError::Timeout`] when another process holds the lock for
     /// too long; whatever the database says about a migration. Those before it stay applied.
     pub async fn run(&self) -> Result<Vec<Migration>, StoreError> {
-        // The connection is closed at the end whatever happens, and the lock goes with it.
         let session = self.connections.within(self.connections.session()).await?;
-        self.lock(&session).await?;
-        let pending = self
-            .connections
-            .within(async {
+        let mut applied = Vec::new();
+        loop {
+            // Of the transaction, because a pooler doesn't keep the lock of a session.
+            self.begin_locked(&session).await?;
+            let pending = self.connections.within(async {
                 let status = self.read_status(&session).await?;
-                session.batch_execute(CREATE_TABLE).await?;
+                session.run(CREATE_TABLE).await?;
                 Ok(status.pending)
-            })
-            .await?;
-        for migration in &pending {
-            let applied = tokio::time::timeout(MIGRATION_TIMEOUT, apply(&session, migration));
-            applied.await.map_err(|_| StoreError::Timeout(MIGRATION_TIMEOUT))??;
-            tracing::info!(migration = migration.version, "applied a migration");
+            });
+            let Some(next) = pending.await?.first().copied() else {
+                break;
+            };
+            let apply = tokio::time::timeout(MIGRATION_TIMEOUT, apply(&session, &next));
+            apply.await.map_err(|_| StoreError::Timeout(MIGRATION_TIMEOUT))??;
+            tracing::info!(migration = next.version, "applied a migration");
+            applied.push(next);
         }
-        Ok(pending)
+        session.commit().await?;
+        session.release();
+        Ok(applied)
     }
 
-    async fn lock(&self, session: &Session) -> Result<(), StoreError> {
+    async fn begin_locked(&self, session: &Session) -> Result<(), StoreError> {
         let settings = format!(
-            "SET statement_timeout = {}; SET lock_timeout = {}",
+            "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
             MIGRATION_TIMEOUT.as_millis(),
             self.lock_timeout.as_millis()
         );
         let lock = async {
-            session.batch_execute(&settings).await?;
-            session.query("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]).await?;
+            session.begin().await?;
+            session.run(&settings).await?;
+            session.run(&format!("SELECT pg_advisory_xact_lock({LOCK_KEY})")).await?;
             // A migration may wait for the tables as long as it likes: others are using them.
-            session.batch_execute("SET lock_timeout = 0").await
+            session.run("SET LOCAL lock_timeout = 0").await
         };
         let deadline = self.lock_timeout + self.connections.call_timeout();
         match tokio::time::timeout(deadline, lock).await {
@@ -143,9 +163,10 @@ impl Migrator {
         }
     }
 
+    /// Inside of a transaction.
     async fn read_status(&self, session: &Session) -> Result<MigrationStatus, StoreError> {
         let mut columns: Vec<(String, String)> = Vec::new();
-        for row in session.query(COLUMNS, &[]).await? {
+        for row in session.rows_in_transaction(COLUMNS, &[]).await? {
             columns.push((row.try_get(0)?, row.try_get(1)?));
         }
         let has_table = |name: &str| columns.iter().any(|(table, _)| table == name);
@@ -155,7 +176,7 @@ impl Migrator {
             if !has_column(("schema_migrations", "checksum")) {
                 return Err(foreign("schema_migrations"));
             }
-            for row in session.query(APPLIED, &[]).await? {
+            for row in session.rows_in_transaction(APPLIED, &[]).await? {
                 applied.push(AppliedMigration {
                     version: row.try_get(0)?,
                     checksum: row.try_get(1)?,
@@ -181,13 +202,15 @@ fn foreign(table: &str) -> StoreError {
     ))
 }
 
+/// Ends the transaction.
 async fn apply(session: &Session, migration: &Migration) -> Result<(), StoreError> {
     let failed = |error: tokio_postgres::Error| match StoreError::from(error) {
         error if error.is_transient() => error,
         error => StoreError::Schema(format!("migration {}: {error}", migration.version)),
     };
-    session.batch_execute("BEGIN").await?;
-    session.batch_execute(migration.sql).await.map_err(failed)?;
-    session.execute(RECORD, &[&migration.version, &migration.checksum()]).await.map_err(failed)?;
-    session.batch_execute("COMMIT").await.map_err(failed)
+    session.run(migration.sql).await.map_err(failed)?;
+    let record = session.ready(RECORD).await.map_err(failed)?;
+    let checksum = migration.checksum();
+    session.count(&record, &[&migration.version, &checksum]).await.map_err(failed)?;
+    session.commit().await.map_err(failed)
 }

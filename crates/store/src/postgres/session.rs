@@ -4,17 +4,20 @@
 //! everything that was sent on it has been answered. One that an error, a deadline or a dropped
 //! future leaves in the middle of something is closed, and the server rolls back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
 };
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Row};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::StoreError;
 
 use super::PostgresOptions;
+use super::connect::{Connector, Link};
+use super::statements::Statement;
 
 /// The server's own limit lies behind the caller's, so that it only ever ends what nobody waits
 /// for any more: a statement whose connection was closed goes on otherwise, and keeps its locks.
@@ -28,12 +31,18 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// What tokio-postgres sets when the connection string says nothing.
 const KEEPALIVE_IDLE_UNSET: Duration = Duration::from_secs(2 * 60 * 60);
 
+const OPTIONS_LOST: &str = "the pooler in front of the database drops `options` of the connection \
+    string: set them for the role instead (ALTER ROLE … SET …), or connect to the database itself";
+
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// The pool.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     pool: Pool,
+    link: Arc<Link>,
+    /// What begins a transaction where a connection doesn't keep its settings.
+    begin_pooled: Arc<str>,
     call_timeout: Duration,
 }
 
@@ -41,25 +50,26 @@ impl Connections {
     /// Opens nothing yet.
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let call_timeout = options.call_timeout;
-        let manager = Manager::from_config(
-            with_timeouts(options.config.clone(), call_timeout),
-            NoTls,
+        let settings = session_settings(call_timeout);
+        let link = Arc::new(Link::default());
+        let manager = Manager::from_connect(
+            with_timeouts(options.connection.config.clone(), call_timeout),
+            Connector::new(&options.connection, &settings, link.clone())?,
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
-        let settings = session_settings(call_timeout);
-        let prepare_session = Hook::async_fn(move |client: &mut ClientWrapper, _| {
-            let settings = settings.clone();
-            Box::pin(
-                async move { client.batch_execute(&settings).await.map_err(HookError::Backend) },
-            )
+        let checked = link.clone();
+        let check = Hook::sync_fn(move |_: &mut ClientWrapper, _| match checked.loses_options() {
+            true => Err(HookError::message(OPTIONS_LOST)),
+            false => Ok(()),
         });
         let pool = Pool::builder(manager)
             .max_size(options.pool_max)
             .runtime(Runtime::Tokio1)
-            .post_create(prepare_session)
+            .post_create(check)
             .build()
             .map_err(|error| StoreError::Refused(format!("connection pool: {error}")))?;
-        Ok(Self { pool, call_timeout })
+        let begin_pooled = begin_with(&settings).into();
+        Ok(Self { pool, link, begin_pooled, call_timeout })
     }
 
     /// Runs `work` until its deadline.
@@ -75,13 +85,16 @@ impl Connections {
 
     /// A connection to work with; to be called inside [`Connections::within`].
     pub(super) async fn session(&self) -> Result<Session, StoreError> {
-        Ok(Session { object: Some(self.pool.get().await?) })
+        let object = self.pool.get().await?;
+        // Asked afterwards, because what opens a connection finds it out.
+        let begin_pooled = self.link.is_pooled().then(|| self.begin_pooled.clone());
+        Ok(Session { object: Some(object), begin_pooled })
     }
 
     /// One statement on a connection of its own, within the deadline.
     pub(super) async fn rows(
         &self,
-        statement: &str,
+        statement: Statement,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, StoreError> {
         self.within(async {
@@ -96,13 +109,12 @@ impl Connections {
     /// As [`Connections::rows`], for a statement that has none: how many rows it touched.
     pub(super) async fn execute(
         &self,
-        statement: &str,
+        statement: Statement,
         parameters: Parameters<'_>,
     ) -> Result<u64, StoreError> {
         self.within(async {
             let session = self.session().await?;
-            let prepared = session.prepare_cached(statement).await?;
-            let count = session.execute(&prepared, parameters).await?;
+            let count = session.execute(statement, parameters).await?;
             session.release();
             Ok(count)
         })
@@ -151,20 +163,41 @@ fn with_timeouts(
 /// Every read and write goes by key, so the plan that is right for a large table is right for all;
 /// plans made while the tables are empty would scan them until statistics are gathered. And a
 /// statement that has waited for a lock must see what was committed meanwhile.
-fn session_settings(call_timeout: Duration) -> String {
-    let limit_ms = (call_timeout + SERVER_GRACE).as_millis();
-    format!(
-        "SET default_transaction_isolation = 'read committed'; \
-         SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-         SET jit = off; SET statement_timeout = {limit_ms}; \
-         SET idle_in_transaction_session_timeout = {limit_ms}"
-    )
+fn session_settings(call_timeout: Duration) -> [(&'static str, String); 6] {
+    let limit_ms = (call_timeout + SERVER_GRACE).as_millis().to_string();
+    [
+        ("default_transaction_isolation", "read committed".to_owned()),
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("enable_seqscan", "off".to_owned()),
+        ("jit", "off".to_owned()),
+        ("statement_timeout", limit_ms.clone()),
+        ("idle_in_transaction_session_timeout", limit_ms),
+    ]
+}
+
+/// Begins a transaction with settings that end with it.
+fn begin_with(settings: &[(&str, String)]) -> String {
+    let locals = settings.iter().map(|(name, value)| format!("; SET LOCAL {name} = '{value}'"));
+    // The default for transactions comes too late for this one.
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED{}", locals.collect::<String>())
 }
 
 /// A connection taken out of the pool.
+///
+/// Behind a pooler every statement stands in a transaction that also has its settings, and is sent
+/// whole rather than prepared. It costs the server to parse and plan it each time, but no round
+/// trip more: nobody waits for the answer to `BEGIN`.
 pub(super) struct Session {
     /// There until it is released or dropped.
     object: Option<Object>,
+    /// What begins a transaction behind a pooler; `None` on a connection of its own.
+    begin_pooled: Option<Arc<str>>,
+}
+
+/// A statement that can be sent without waiting for anything.
+pub(super) enum Ready {
+    Prepared(tokio_postgres::Statement),
+    Whole(Statement),
 }
 
 impl Session {
@@ -173,22 +206,115 @@ impl Session {
         drop(self.object.take());
     }
 
-    pub(super) async fn rows(
+    /// To be called before a transaction whose statements are sent in one go.
+    pub(super) async fn ready(&self, statement: Statement) -> Result<Ready, tokio_postgres::Error> {
+        if self.begin_pooled.is_some() {
+            return Ok(Ready::Whole(statement));
+        }
+        let prepared = self.client().prepare_typed_cached(statement.text, statement.types).await?;
+        Ok(Ready::Prepared(prepared))
+    }
+
+    /// The rows of a statement inside of the open transaction.
+    pub(super) async fn query(
         &self,
-        statement: &str,
+        statement: &Ready,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let prepared = self.prepare_cached(statement).await?;
-        self.query(&prepared, parameters).await
+        match statement {
+            Ready::Prepared(statement) => self.client().query(statement, parameters).await,
+            Ready::Whole(statement) => {
+                let typed = with_types(statement, parameters);
+                self.client().query_typed(statement.text, &typed).await
+            }
+        }
+    }
+
+    /// As [`Session::query`]: how many rows it touched.
+    pub(super) async fn count(
+        &self,
+        statement: &Ready,
+        parameters: Parameters<'_>,
+    ) -> Result<u64, tokio_postgres::Error> {
+        match statement {
+            Ready::Prepared(statement) => self.client().execute(statement, parameters).await,
+            Ready::Whole(statement) => {
+                let typed = with_types(statement, parameters);
+                self.client().execute_typed(statement.text, &typed).await
+            }
+        }
+    }
+
+    /// Begins a transaction of several statements.
+    pub(super) async fn begin(&self) -> Result<(), tokio_postgres::Error> {
+        self.run(self.begin_pooled.as_deref().unwrap_or("BEGIN")).await
+    }
+
+    pub(super) async fn commit(&self) -> Result<(), tokio_postgres::Error> {
+        self.run("COMMIT").await
+    }
+
+    /// Text without parameters, of any number of statements.
+    pub(super) async fn run(&self, text: &str) -> Result<(), tokio_postgres::Error> {
+        self.client().batch_execute(text).await
+    }
+
+    pub(super) async fn rows_in_transaction(
+        &self,
+        statement: Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.query(&self.ready(statement).await?, parameters).await
+    }
+
+    /// One statement that is a transaction.
+    pub(super) async fn rows(
+        &self,
+        statement: Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.ready(statement).await?;
+        self.alone(self.query(&statement, parameters)).await
+    }
+
+    /// As [`Session::rows`]: how many rows it touched.
+    pub(super) async fn execute(
+        &self,
+        statement: Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<u64, tokio_postgres::Error> {
+        let statement = self.ready(statement).await?;
+        self.alone(self.count(&statement, parameters)).await
+    }
+
+    /// Makes a transaction of one statement, where it isn't one by itself.
+    async fn alone<T>(
+        &self,
+        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, tokio_postgres::Error> {
+        if self.begin_pooled.is_none() {
+            return statement.await;
+        }
+        // Sent in this order. A statement that fails makes the commit a rollback, and one that
+        // can't even be sent leaves nothing to commit.
+        let (begun, answer, committed) =
+            tokio::join!(biased; self.begin(), statement, self.commit());
+        begun?;
+        let answer = answer?;
+        committed?;
+        Ok(answer)
+    }
+
+    fn client(&self) -> &ClientWrapper {
+        self.object.as_ref().expect("a session holds its connection until it ends")
     }
 }
 
-impl std::ops::Deref for Session {
-    type Target = ClientWrapper;
-
-    fn deref(&self) -> &ClientWrapper {
-        self.object.as_ref().expect("a session holds its connection until it ends")
-    }
+fn with_types<'a>(
+    statement: &Statement,
+    parameters: Parameters<'a>,
+) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    parameters.iter().copied().zip(statement.types.iter().cloned()).collect()
 }
 
 impl Drop for Session {

@@ -1,15 +1,14 @@
 //! An append on its way to the writer. What can be made ready before is made ready by the caller's
 //! thread, since there is only one that writes.
 
-use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Delta, DeltaId};
+use synckit_engine::delta::Delta;
 use synckit_engine::ids::{ClientId, DocumentId};
 
 use crate::contract::{Append, Appended, check_batch};
 use crate::error::StoreError;
 
 use super::group::Group;
-use super::row;
+use super::row::{self, StoredClock, StoredId};
 use super::writer::Work;
 
 /// What a delta takes in the file besides its data, about: ids, clock, and its places in the
@@ -22,10 +21,9 @@ pub(super) struct AppendBatch {
 }
 
 pub(super) struct EncodedDelta {
-    pub(super) id: DeltaId,
+    pub(super) id: StoredId,
     pub(super) client: ClientId,
-    pub(super) clock: VectorClock,
-    pub(super) clock_json: String,
+    pub(super) clock: StoredClock,
     pub(super) data: String,
     pub(super) timestamp: i64,
 }
@@ -49,10 +47,9 @@ impl AppendBatch {
 impl EncodedDelta {
     fn encode(delta: &Delta) -> Result<Self, StoreError> {
         Ok(Self {
-            id: delta.id.clone(),
+            id: StoredId::from(&delta.id),
             client: delta.client.clone(),
-            clock: delta.clock.clone(),
-            clock_json: row::clock_json(&delta.clock)?,
+            clock: StoredClock::of(delta)?,
             data: delta.data(),
             timestamp: row::signed(delta.timestamp)?,
         })

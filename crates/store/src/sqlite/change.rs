@@ -11,7 +11,8 @@ use crate::contract::StoredSnapshot;
 use crate::error::StoreError;
 
 use super::group::Group;
-use super::row;
+use super::recent::Document;
+use super::row::{self, StoredId};
 use super::statements;
 use super::writer::Work;
 
@@ -24,7 +25,7 @@ impl Work for CreateDocument {
     type Output = ();
 
     fn run(&self, group: &mut Group<'_>) -> Result<(), StoreError> {
-        group.create(&self.0)
+        group.find_or_create(&self.0).map(drop)
     }
 }
 
@@ -104,13 +105,14 @@ impl Work for Compact {
 
     fn run(&self, group: &mut Group<'_>) -> Result<Compacted, StoreError> {
         let end = Compacted { removed: 0, next: None };
-        let Some(key) = group.find(&self.document)?.map(|document| document.key) else {
+        let Some(Document { key, .. }) = group.find(&self.document)? else {
             return Ok(end);
         };
         let epoch = group.epoch(key);
         if self.epoch.is_some_and(|begun| begun != epoch) {
             return Ok(end);
         }
+        group.file(key)?;
         let connection = group.connection();
         let number = |statement: &str, parameters: &[i64]| -> Result<Option<i64>, StoreError> {
             let mut statement = connection.prepare_cached(statement)?;
@@ -121,7 +123,7 @@ impl Work for Compact {
             return Ok(end);
         };
         // What earlier compactions removed is jumped over.
-        let first = match number(statements::FIRST_SEQ_AFTER, &[key, self.after])? {
+        let first = match number(statements::FIRST_FILED_AFTER, &[key, self.after])? {
             Some(first) if first <= covered => first,
             _ => return Ok(end),
         };
@@ -131,14 +133,19 @@ impl Work for Compact {
         let mut rows = clocks.query((key, first - 1, last, before))?;
         let mut seen = Vec::new();
         while let Some(row) = rows.next()? {
-            let clock = row::clock(&self.document, row::text(row, 1)?)?;
+            let (_, clock) = row::authorship(&self.document, row, None)?;
             if self.up_to.covers(&clock) {
-                seen.push(row.get::<_, i64>(0)?);
+                seen.push((row.get(2)?, row.get(3)?, row.get(4)?));
             }
         }
         let mut delete = connection.prepare_cached(statements::DELETE_DELTA)?;
-        for rowid in &seen {
-            delete.execute([rowid])?;
+        let mut delete_filed = connection.prepare_cached(statements::DELETE_FILED)?;
+        let mut delete_id = connection.prepare_cached(statements::DELETE_FILED_ID)?;
+        for (number, seq, id) in &seen {
+            let (number, seq, id): (&i64, &i64, &StoredId) = (number, seq, id);
+            delete.execute([number])?;
+            delete_filed.execute((key, seq))?;
+            delete_id.execute((key, id))?;
         }
         Ok(Compacted { removed: seen.len() as u64, next: Some((epoch, last)) })
     }

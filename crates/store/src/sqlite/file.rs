@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::StoreError;
@@ -77,7 +78,7 @@ impl DatabaseFile {
         let failed = |error: rusqlite::Error| unusable(&self.path, &error);
         let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        self.check_owner(&connection)?;
+        check_owner(&self.path, &connection)?;
         if connection.is_readonly("main").map_err(failed)? {
             let text = "this file can't be written; change its permissions or choose another path";
             return Err(unusable(&self.path, &text));
@@ -110,33 +111,55 @@ impl DatabaseFile {
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
         synced.map_err(|error| unusable(directory, &error))
     }
+}
 
-    fn check_owner(&self, connection: &Connection) -> Result<(), StoreError> {
-        let text = "SELECT (SELECT application_id FROM pragma_application_id), \
-            (SELECT count(*) FROM sqlite_schema)";
-        let found: Result<(i32, i64), _> =
-            connection.query_row(text, [], |row| Ok((row.get(0)?, row.get(1)?)));
-        let is_ours = match found {
-            Ok((APPLICATION_ID, _)) => true,
-            // New, or left behind by a start that was cut off.
-            Ok((0, tables)) => tables == 0,
-            Ok((_, _)) => false,
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => false,
-            Err(error) => return Err(unusable(&self.path, &error)),
-        };
-        if is_ours {
-            return Ok(());
-        }
-        Err(StoreError::Schema(format!(
-            "{} was made by another program; choose another path",
-            self.path.display()
-        )))
+/// Refuses a file that another program made.
+fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let text = "SELECT (SELECT application_id FROM pragma_application_id), \
+        (SELECT count(*) FROM sqlite_schema)";
+    let found: Result<(i32, i64), _> =
+        connection.query_row(text, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let is_ours = match found {
+        Ok((APPLICATION_ID, _)) => true,
+        // New, or left behind by a start that was cut off.
+        Ok((0, tables)) => tables == 0,
+        Ok((_, _)) => false,
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => false,
+        Err(error) => return Err(unusable(path, &error)),
+    };
+    if is_ours {
+        return Ok(());
     }
+    Err(StoreError::Schema(format!(
+        "{} was made by another program; choose another path",
+        path.display()
+    )))
+}
+
+/// A connection that only looks, also beside a process that uses the file. None when there is no
+/// file; none is made.
+pub(super) fn look_into(path: &Path) -> Result<Option<Connection>, StoreError> {
+    let path = resolve(path)?;
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(error) => return Err(refused(&path, &error)),
+    }
+    // To read beside a process that writes takes a place in the file that it shares with readers.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| unusable(&path, &error);
+    let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.pragma_update(None, "query_only", true).map_err(failed)?;
+    check_owner(&path, &connection)?;
+    Ok(Some(connection))
 }
 
 fn prepare(connection: &Connection, cache_kib: i64) -> Result<(), rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "cache_size", -cache_kib)?;
+    // Otherwise statements are compiled again for other values, which can't change their plans.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // There are none; looking for them would still cost on each delete.
     connection.pragma_update(None, "foreign_keys", false)
 }

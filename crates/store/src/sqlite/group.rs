@@ -1,17 +1,17 @@
-//! One transaction of the writer: the documents it has touched, and what is written of them once
-//! at its end rather than with each delta.
+//! One transaction of the writer: appends, and what is filed after them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension as _};
-use synckit_engine::ids::{ClientId, DocumentId};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
+use synckit_engine::clock::VectorClock;
+use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Epoch, Seq};
 
 use crate::contract::Delivery;
 use crate::error::StoreError;
 
 use super::append::EncodedDelta;
+use super::recent::{Document, Recent};
 use super::row;
 use super::statements;
 
@@ -19,28 +19,43 @@ use super::statements;
 /// that writers hardly feel it.
 const SWEEP_STEP: i64 = 500;
 
+/// Deltas of one document that wait to be filed: what reading its clock costs at most, about.
+const DOCUMENT_RECENT_MAX: usize = 500;
+
 pub(super) struct Group<'a> {
     connection: &'a Connection,
     epoch_base: u64,
     now: i64,
-    documents: HashMap<DocumentId, OpenDocument>,
+    recent: &'a mut Recent,
+    add_delta: CachedStatement<'a>,
+    add_recent: CachedStatement<'a>,
+    appended: HashSet<i64>,
     has_removed: bool,
 }
 
-/// A document with what is not yet written of it.
-pub(super) struct OpenDocument {
+/// A document that could not be filed, and why. Its deltas can stay where they are.
+pub(super) struct Unfilable {
     pub(super) key: i64,
-    pub(super) head: i64,
-    /// The head as it is stored.
-    stored_head: i64,
-    raised: HashMap<ClientId, i64>,
+    pub(super) error: StoreError,
 }
 
 impl<'a> Group<'a> {
     /// In the transaction that the connection has begun.
-    pub(super) fn new(connection: &'a Connection, epoch_base: u64) -> Self {
-        let documents = HashMap::new();
-        Self { connection, epoch_base, now: row::now(), documents, has_removed: false }
+    pub(super) fn new(
+        connection: &'a Connection,
+        epoch_base: u64,
+        recent: &'a mut Recent,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection,
+            epoch_base,
+            now: row::now(),
+            recent,
+            add_delta: connection.prepare_cached(statements::ADD_DELTA)?,
+            add_recent: connection.prepare_cached(statements::ADD_RECENT)?,
+            appended: HashSet::new(),
+            has_removed: false,
+        })
     }
 
     pub(super) fn connection(&self) -> &'a Connection {
@@ -56,14 +71,26 @@ impl<'a> Group<'a> {
     }
 
     /// The document, if there is one.
-    pub(super) fn find(&mut self, id: &DocumentId) -> Result<Option<&OpenDocument>, StoreError> {
-        match self.documents.entry(id.clone()) {
-            Entry::Occupied(open) => Ok(Some(open.into_mut())),
-            Entry::Vacant(place) => {
-                let found = find(self.connection, id)?;
-                Ok(found.map(|document| &*place.insert(document)))
-            }
+    pub(super) fn find(&self, id: &DocumentId) -> Result<Option<Document>, StoreError> {
+        if let Some(document) = self.recent.find(id) {
+            return Ok(Some(document));
         }
+        let mut find = self.connection.prepare_cached(statements::FIND)?;
+        let open = |row: &rusqlite::Row<'_>| {
+            let head = row.get(1)?;
+            Ok(Document { key: row.get(0)?, head, has_filed: head > 0 })
+        };
+        Ok(find.query_row([id.as_str()], open).optional()?)
+    }
+
+    /// The document, made if there is none.
+    pub(super) fn find_or_create(&self, id: &DocumentId) -> Result<Document, StoreError> {
+        if let Some(document) = self.find(id)? {
+            return Ok(document);
+        }
+        self.connection.prepare_cached(statements::CREATE)?.execute((id.as_str(), self.now))?;
+        let key = self.connection.last_insert_rowid();
+        Ok(Document { key, head: 0, has_filed: false })
     }
 
     /// The document's epoch, and what became of each delta. Makes it if there is none.
@@ -72,66 +99,52 @@ impl<'a> Group<'a> {
         id: &DocumentId,
         deltas: &[EncodedDelta],
     ) -> Result<(Epoch, Vec<Delivery>), StoreError> {
-        let (connection, now) = (self.connection, self.now);
-        let document = match self.documents.entry(id.clone()) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => place.insert(match find(connection, id)? {
-                Some(document) => document,
-                None => create(connection, id, now)?,
-            }),
-        };
-        let mut add = connection.prepare_cached(statements::ADD_DELTA)?;
+        let mut document = self.find_or_create(id)?;
         let mut deliveries = Vec::with_capacity(deltas.len());
         for delta in deltas {
-            let seq = document.head + 1;
-            let added = add.execute((
-                document.key,
-                seq,
-                delta.id.as_str(),
-                delta.client.as_str(),
-                &delta.data,
-                &delta.clock_json,
-                delta.timestamp,
-                now,
-            ))?;
-            if added == 0 {
-                let seq = connection
-                    .prepare_cached(statements::FIND_DELTA)?
-                    .query_row((document.key, delta.id.as_str()), |row| {
-                        Ok(row::unsigned(row, 0))
-                    })??;
-                deliveries.push(Delivery::Repeated(Seq(seq)));
+            if let Some(seq) = self.find_delta(document, delta)? {
+                deliveries.push(Delivery::Repeated(Seq(seq.cast_unsigned())));
                 continue;
             }
-            document.head = seq;
-            for (client, counter) in delta.clock.iter() {
-                let counter = row::signed(counter)?;
-                match document.raised.get_mut(client) {
-                    Some(raised) => *raised = counter.max(*raised),
-                    None => drop(document.raised.insert(client.clone(), counter)),
-                }
-            }
-            deliveries.push(Delivery::Stored(Seq(seq.cast_unsigned())));
+            document.head += 1;
+            let number = self.add_delta.insert((
+                document.key,
+                document.head,
+                &delta.id,
+                delta.client.as_str(),
+                &delta.data,
+                &delta.clock,
+                delta.timestamp,
+                self.now,
+            ))?;
+            self.add_recent.execute((document.key, document.head, number))?;
+            self.recent.add(id, document, delta.id.clone());
+            deliveries.push(Delivery::Stored(Seq(document.head.cast_unsigned())));
         }
-        Ok((epoch(self.epoch_base, document.key), deliveries))
+        self.appended.insert(document.key);
+        Ok((self.epoch(document.key), deliveries))
     }
 
-    /// The document's epoch, made if there is none.
-    pub(super) fn create(&mut self, id: &DocumentId) -> Result<(), StoreError> {
-        if self.find(id)?.is_none() {
-            let document = create(self.connection, id, self.now)?;
-            self.documents.insert(id.clone(), document);
+    fn find_delta(
+        &self,
+        document: Document,
+        delta: &EncodedDelta,
+    ) -> Result<Option<i64>, StoreError> {
+        let recent = self.recent.seq(document.key, &delta.id);
+        if recent.is_some() || !document.has_filed {
+            return Ok(recent);
         }
-        Ok(())
+        let mut find = self.connection.prepare_cached(statements::FIND_FILED_ID)?;
+        Ok(find.query_row((document.key, &delta.id), |row| row.get(0)).optional()?)
     }
 
     /// Whether there was one. Its deltas are left for [`Group::sweep`]: nobody finds them any
     /// more, and to remove many at once would keep all other writers waiting.
     pub(super) fn delete(&mut self, id: &DocumentId) -> Result<bool, StoreError> {
-        let Some(key) = self.find(id)?.map(|document| document.key) else {
+        let Some(Document { key, .. }) = self.find(id)? else {
             return Ok(false);
         };
-        self.documents.remove(id);
+        self.recent.remove(key);
         for statement in [
             statements::DELETE_DOCUMENT,
             statements::DELETE_SNAPSHOT,
@@ -144,20 +157,48 @@ impl<'a> Group<'a> {
         Ok(true)
     }
 
-    /// Writes heads and clocks. To be called before the end.
-    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
-        let mut move_head = self.connection.prepare_cached(statements::MOVE_HEAD)?;
-        let mut raise = self.connection.prepare_cached(statements::RAISE_CLOCK)?;
-        for document in self.documents.values_mut() {
-            if document.head == document.stored_head {
-                continue;
-            }
-            move_head.execute((document.key, document.head, self.now))?;
-            document.stored_head = document.head;
-            for (client, counter) in document.raised.drain() {
-                raise.execute((document.key, client.as_str(), counter))?;
+    /// Files documents until only as many deltas as may are left, but for those documents that
+    /// can't be. To be called before the end.
+    pub(super) fn file_some(
+        &mut self,
+        recent_max: usize,
+        unfilable: &HashSet<i64>,
+    ) -> Result<(), Unfilable> {
+        for key in std::mem::take(&mut self.appended) {
+            let is_due = self.recent.deltas_of(key) > recent_max.min(DOCUMENT_RECENT_MAX);
+            if is_due && !unfilable.contains(&key) {
+                self.file(key).map_err(|error| Unfilable { key, error })?;
             }
         }
+        while self.recent.deltas() > recent_max
+            && let Some(key) = self.recent.next(unfilable)
+        {
+            self.file(key).map_err(|error| Unfilable { key, error })?;
+        }
+        Ok(())
+    }
+
+    /// Files all deltas of the document, if there are some to file.
+    pub(super) fn file(&mut self, key: i64) -> Result<(), StoreError> {
+        let Some(id) = self.recent.id(key) else {
+            return Ok(());
+        };
+        let mut raised = VectorClock::new();
+        row::merge_recent(self.connection, id, key, &mut raised)?;
+        let mut raise = self.connection.prepare_cached(statements::RAISE_CLOCK)?;
+        for (client, counter) in raised.iter() {
+            raise.execute((key, client.as_str(), row::signed(counter)?))?;
+        }
+        // The last one takes away what the others look at.
+        for statement in [
+            statements::FILE,
+            statements::FILE_IDS,
+            statements::MOVE_HEAD,
+            statements::DELETE_RECENT,
+        ] {
+            self.connection.prepare_cached(statement)?.execute([key])?;
+        }
+        self.recent.remove(key);
         Ok(())
     }
 
@@ -167,8 +208,16 @@ impl<'a> Group<'a> {
         let Some(key) = find.query_row([], |row| row.get::<_, i64>(0)).optional()? else {
             return Ok(false);
         };
-        let mut sweep = self.connection.prepare_cached(statements::SWEEP)?;
-        if sweep.execute((key, SWEEP_STEP))? == 0 {
+        let mut removed = 0;
+        for statement in [statements::SWEEP_RECENT_DELTAS, statements::DELETE_RECENT] {
+            removed += self.connection.prepare_cached(statement)?.execute([key])?;
+        }
+        for statement in
+            [statements::SWEEP_FILED_DELTAS, statements::SWEEP_FILED, statements::SWEEP_FILED_IDS]
+        {
+            removed += self.connection.prepare_cached(statement)?.execute((key, SWEEP_STEP))?;
+        }
+        if removed == 0 {
             self.connection.prepare_cached(statements::FORGET_REMOVED)?.execute([key])?;
         }
         Ok(true)
@@ -178,19 +227,4 @@ impl<'a> Group<'a> {
 /// The life of the document with this key.
 pub(super) fn epoch(base: u64, key: i64) -> Epoch {
     Epoch(base.saturating_add(key.cast_unsigned()))
-}
-
-fn find(connection: &Connection, id: &DocumentId) -> Result<Option<OpenDocument>, StoreError> {
-    let mut find = connection.prepare_cached(statements::FIND)?;
-    let open = |row: &rusqlite::Row<'_>| {
-        let (key, head) = (row.get(0)?, row.get(1)?);
-        Ok(OpenDocument { key, head, stored_head: head, raised: HashMap::new() })
-    };
-    Ok(find.query_row([id.as_str()], open).optional()?)
-}
-
-fn create(connection: &Connection, id: &DocumentId, now: i64) -> Result<OpenDocument, StoreError> {
-    connection.prepare_cached(statements::CREATE)?.execute((id.as_str(), now))?;
-    let key = connection.last_insert_rowid();
-    Ok(OpenDocument { key, head: 0, stored_head: 0, raised: HashMap::new() })
 }

@@ -1,11 +1,13 @@
 //! Brings the schema up to date. The file belongs to this process, so there is nobody to wait for.
 
+use std::path::{Path, PathBuf};
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::StoreError;
-use crate::migrations::{AppliedMigration, Migration, pending};
+use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
 
-use super::file::APPLICATION_ID;
+use super::file::{APPLICATION_ID, DatabaseFile, look_into};
 use super::row;
 
 /// The files of `migrations/sqlite/`, in order.
@@ -27,6 +29,87 @@ const APPLIED: &str =
 
 const RECORD: &str =
     "INSERT INTO schema_migrations (version, checksum, applied_at) VALUES (?1, ?2, ?3)";
+
+/// Reads and changes the schema of one file.
+#[derive(Debug, Clone)]
+pub struct Migrator {
+    path: PathBuf,
+    known: &'static [Migration],
+}
+
+impl Migrator {
+    /// For the file at this path; touches nothing yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), known: MIGRATIONS }
+    }
+
+    /// Uses these files instead of those that are built in.
+    #[must_use]
+    pub fn with_migrations(self, known: &'static [Migration]) -> Self {
+        Self { known, ..self }
+    }
+
+    /// What the file has and lacks, also while another process uses it. Changes nothing; a file
+    /// that isn't there lacks everything.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when this program can't work with what is there;
+    /// [`StoreError::Refused`] when the path is none of a file that it can read.
+    pub async fn status(&self) -> Result<MigrationStatus, StoreError> {
+        self.on_a_thread(|path, known| {
+            let applied = match look_into(path)? {
+                Some(connection) => applied(&connection)?,
+                None => Vec::new(),
+            };
+            let pending = pending(known, &applied).map_err(|error| in_file(path, error))?;
+            Ok(MigrationStatus { applied, pending })
+        })
+        .await
+    }
+
+    /// What [`Migrator::run`] would apply. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Migrator::status`].
+    pub async fn plan(&self) -> Result<Vec<Migration>, StoreError> {
+        Ok(self.status().await?.pending)
+    }
+
+    /// Applies what is missing; the answer names it. Makes the file when there is none.
+    ///
+    /// # Errors
+    /// As [`Migrator::status`]; [`StoreError::Refused`] while another process uses the file;
+    /// whatever SQLite says about a migration. Those before it stay applied.
+    pub async fn run(&self) -> Result<Vec<Migration>, StoreError> {
+        self.on_a_thread(|path, known| {
+            let file = DatabaseFile::claim(path)?;
+            let mut connection = file.open_writer()?;
+            let migrations = run(&mut connection, known).map_err(|error| in_file(path, error))?;
+            file.sync_directory()?;
+            Ok(migrations)
+        })
+        .await
+    }
+
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path, &'static [Migration]) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Self { path, known } = self.clone();
+        tokio::task::spawn_blocking(move || work(&path, known))
+            .await
+            .map_err(|_| StoreError::Unavailable("opening the file has stopped".into()))?
+    }
+}
+
+/// Says whose schema it is.
+pub(super) fn in_file(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Schema(text) => StoreError::Schema(format!("{}: {text}", path.display())),
+        other => other,
+    }
+}
 
 /// Applies what is missing out of `known`; the answer names it. Each migration is one transaction.
 pub(super) fn run(

@@ -46,21 +46,19 @@ impl Reads {
         connection: &Connection,
         id: &DocumentId,
     ) -> Result<Option<DocumentRecord>, StoreError> {
-        let mut get = connection.prepare_cached(statements::GET)?;
-        let mut rows = get.query([id.as_str()])?;
-        let Some(row) = rows.next()? else {
+        let Some(head) = self.head(connection, id)? else {
             return Ok(None);
         };
-        let key = row.get(0)?;
-        let head =
-            Position { epoch: epoch(self.epoch_base, key), seq: Seq(row::unsigned(row, 1)?) };
+        let mut times = connection.prepare_cached(statements::TIMES)?;
+        let (created_at, updated_at) =
+            times.query_row([head.key], |row| Ok((row::time(row, 0), row::time(row, 1))))?;
         Ok(Some(DocumentRecord {
             id: id.clone(),
-            head,
-            clock: clock(connection, id, key)?,
-            snapshot: snapshot(connection, id, &Head { key, position: head })?,
-            created_at: row::time(row, 2)?,
-            updated_at: row::time(row, 3)?,
+            head: head.position,
+            clock: clock(connection, id, head.key)?,
+            snapshot: snapshot(connection, id, &head)?,
+            created_at: created_at?,
+            updated_at: updated_at?,
         }))
     }
 
@@ -135,9 +133,7 @@ pub(super) fn document_ids(
     let mut rows = statement.query((after, limit))?;
     let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
-        let id = DocumentId::new(row::text(row, 0)?)
-            .map_err(|error| StoreError::Refused(format!("a stored id: {error}")))?;
-        ids.push(id);
+        ids.push(row::document_id(row, 0)?);
     }
     Ok(ids)
 }
@@ -152,28 +148,30 @@ fn page(
     deadline: Deadline,
 ) -> Result<Vec<NumberedDelta>, StoreError> {
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(statements::DELTAS_AFTER)?;
-    let mut rows = statement.query((head.key, after))?;
-    let mut deltas = Vec::new();
+    let mut deltas: Vec<NumberedDelta> = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        deadline.check()?;
-        if let Some(since) = since
-            && since.covers(&row::clock(id, row::text(row, 4)?)?)
-        {
-            continue;
-        }
-        bytes += row::text(row, 3)?.len();
-        deltas.push(row::delta(id, row)?);
-        if deltas.len() >= PAGE_DELTAS_MAX || bytes >= PAGE_BYTES_MAX {
-            break;
+    for statement in [statements::FILED_AFTER, statements::RECENT_AFTER] {
+        let mut statement = connection.prepare_cached(statement)?;
+        let mut rows = statement.query((head.key, after))?;
+        while let Some(row) = rows.next()? {
+            deadline.check()?;
+            let before = deltas.last().map(|numbered| &numbered.delta.client);
+            let (client, clock) = row::authorship(id, row, before)?;
+            if since.is_some_and(|since| since.covers(&clock)) {
+                continue;
+            }
+            bytes += row::text(row, 4)?.len();
+            deltas.push(row::delta(id, row, client, clock)?);
+            if deltas.len() >= PAGE_DELTAS_MAX || bytes >= PAGE_BYTES_MAX {
+                return Ok(deltas);
+            }
         }
     }
     Ok(deltas)
 }
 
 fn clock(connection: &Connection, id: &DocumentId, key: i64) -> Result<VectorClock, StoreError> {
-    let mut statement = connection.prepare_cached(statements::CLOCK)?;
+    let mut statement = connection.prepare_cached(statements::FILED_CLOCK)?;
     let mut rows = statement.query([key])?;
     let mut clock = VectorClock::new();
     while let Some(row) = rows.next()? {
@@ -181,6 +179,7 @@ fn clock(connection: &Connection, id: &DocumentId, key: i64) -> Result<VectorClo
             .map_err(|error| row::damaged(id, format!("client in the clock: {error}")))?;
         clock.raise(&client, row::unsigned(row, 1)?);
     }
+    row::merge_recent(connection, id, key, &mut clock)?;
     Ok(clock)
 }
 

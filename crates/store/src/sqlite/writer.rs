@@ -8,6 +8,7 @@
 //! same holds for the database file, which the log outlives until a checkpoint has synced it. What
 //! such a call wrote may still be there after a restart, as S3 allows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
@@ -18,8 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
 
+use super::SqliteOptions;
 use super::file::DatabaseFile;
-use super::group::Group;
+use super::group::{Group, Unfilable};
+use super::recent::Recent;
 
 /// Calls that wait for the writer; and so the largest group. Further callers wait outside, within
 /// their deadlines. Four times the writers that the throughput goal names.
@@ -102,7 +105,7 @@ impl Writer {
         file: DatabaseFile,
         mut connection: Connection,
         epoch_base: u64,
-        call_timeout: Duration,
+        options: &SqliteOptions,
     ) -> Result<Self, StoreError> {
         let (sender, queue) = mpsc::channel(QUEUE_CALLS);
         let log_pages = Arc::new(AtomicI32::new(0));
@@ -113,12 +116,22 @@ impl Writer {
             noted.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        let thread =
-            WriterThread { connection, queue, epoch_base, log_pages, sweeping: true, _file: file };
+        let thread = WriterThread {
+            connection,
+            queue,
+            epoch_base,
+            log_pages,
+            recent: None,
+            recent_max: options.recent_max,
+            unfilable: HashSet::new(),
+            sweeping: true,
+            _file: file,
+        };
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || thread.run())
             .map_err(|error| StoreError::Unavailable(format!("start a thread: {error}")))?;
+        let call_timeout = options.call_timeout;
         Ok(Self { queue: Some(sender), thread: Some(thread), call_timeout })
     }
 
@@ -166,6 +179,12 @@ struct WriterThread {
     epoch_base: u64,
     /// In the log after the last commit.
     log_pages: Arc<AtomicI32>,
+    /// As of the last commit; `None` when that is to be read from the file.
+    recent: Option<Recent>,
+    recent_max: usize,
+    /// Keys of documents that could not be filed. They are left as they are, which costs nobody
+    /// else, until the next start.
+    unfilable: HashSet<i64>,
     /// Whether deltas of deleted documents may be left to remove.
     sweeping: bool,
     _file: DatabaseFile,
@@ -239,23 +258,42 @@ impl WriterThread {
 
     /// All of it or nothing.
     fn commit(&mut self, calls: &mut [Box<dyn Call>]) -> Result<(), StoreError> {
-        let result = self.try_commit(calls);
-        if result.is_err() && !self.connection.is_autocommit() {
-            // When this fails too, the next BEGIN does, and says so to its caller.
-            let _ = self.connection.execute_batch("ROLLBACK");
+        loop {
+            let unfilable = self.unfilable.len();
+            let result = self.try_commit(calls);
+            if result.is_err() && !self.connection.is_autocommit() {
+                // When this fails too, the next BEGIN does, and says so to its caller.
+                let _ = self.connection.execute_batch("ROLLBACK");
+            }
+            // The calls are not at fault, and will not meet that document again.
+            if result.is_ok() || self.unfilable.len() == unfilable {
+                return result;
+            }
         }
-        result
     }
 
     fn try_commit(&mut self, calls: &mut [Box<dyn Call>]) -> Result<(), StoreError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut group = Group::new(&self.connection, self.epoch_base);
+        // Kept only if all goes well.
+        let mut recent = match self.recent.take() {
+            Some(recent) => recent,
+            None => Recent::read(&self.connection)?,
+        };
+        let mut group = Group::new(&self.connection, self.epoch_base, &mut recent)?;
         for call in calls {
             call.run(&mut group)?;
         }
-        group.flush()?;
+        if let Err(Unfilable { key, error }) = group.file_some(self.recent_max, &self.unfilable) {
+            if !error.is_transient() {
+                tracing::warn!(key, error = %error, "filing the deltas of a document failed");
+                self.unfilable.insert(key);
+            }
+            return Err(error);
+        }
         self.sweeping = (self.sweeping || group.has_removed()) && group.sweep()?;
+        drop(group);
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.recent = Some(recent);
         Ok(())
     }
 

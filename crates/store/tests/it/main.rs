@@ -1,15 +1,25 @@
 //! The store against its contract and against the ways in which a database fails.
 //!
 //! - [`memory`]: the contract, in memory
+//! - [`faults`]: the contract, on every back end, for a caller whose calls fail
+//! - [`streams`]: reading everything, page by page
 //! - [`postgres`]: the contract, in PostgreSQL, each test in a database of its own
 //! - [`migrations`]: which schemas are brought up to date and which are refused
+//! - [`schemas`]: data of earlier versions, and schemas of later ones
 //! - [`sqlite`]: the contract, in a SQLite file, and which files are refused
 //! - [`sqlite_failures`]: a process that is killed while it writes, and a disk without room
+//! - [`tls`]: which servers are believed, and what is encrypted
+//! - [`pgbouncer`]: the contract, through a pooler that hands connections out by the transaction
 //! - [`outages`]: a database that dies, comes back, or never answers
 
+mod faults;
 mod memory;
 mod migrations;
 mod outages;
+mod pgbouncer;
 mod postgres;
+mod schemas;
 mod sqlite;
 mod sqlite_failures;
+mod streams;
+mod tls;

@@ -11,7 +11,7 @@ use tokio_postgres::NoTls;
 
 use crate::postgres::{options, provider};
 
-fn edit(document: &str, counter: u64) -> Vec<Append> {
+pub(crate) fn edit(document: &str, counter: u64) -> Vec<Append> {
     let client = ClientId::new("client").expect("a client id");
     let delta = Delta {
         id: DeltaId::new(&format!("delta-{counter}")),
@@ -25,7 +25,7 @@ fn edit(document: &str, counter: u64) -> Vec<Append> {
 }
 
 /// As a caller does it: again, as long as the store says that this may help.
-async fn append_until_stored(store: &dyn DocumentStore, batch: &[Append]) -> Delivery {
+pub(crate) async fn append_until_stored(store: &dyn DocumentStore, batch: &[Append]) -> Delivery {
     for _ in 0..100 {
         match store.append(batch).await {
             Ok(appended) => return appended[0].deliveries[0],
@@ -234,7 +234,7 @@ async fn a_server_that_accepts_and_never_answers_is_a_timeout() {
 async fn what_trying_again_cannot_help_is_permanent() {
     let database = Postgres::shared().await.create_database().await;
     let mut options = options(&database);
-    options.config.dbname("there_is_no_such_database");
+    options.connection.config.dbname("there_is_no_such_database");
     let error = PostgresProvider::new(&options).unwrap().initialize().await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
 

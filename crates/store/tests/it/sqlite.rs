@@ -4,6 +4,7 @@ use synckit_engine::clock::VectorClock;
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
+use synckit_store::conformance;
 use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
 use synckit_store::{
     Append, Delivery, DeltaPage, DocumentStore, Durability, StorageProvider, StoreError,
@@ -58,6 +59,70 @@ pub(crate) fn part(document: &DocumentId, deltas: Vec<Delta>) -> Vec<Append> {
 }
 
 synckit_store::conformance_tests!(open);
+
+/// What the schema says of its tables, each as a question for rows that break it.
+pub(crate) fn check_tables(path: &Path) {
+    let connection = rusqlite::Connection::open(path).expect("the file");
+    for (rule, broken) in [
+        (
+            "each delta has one entry",
+            "SELECT document_key, seq FROM deltas WHERE (SELECT count(*) FROM
+                (SELECT * FROM recent UNION ALL SELECT * FROM filed) AS entry
+                WHERE delta = number AND entry.document_key = deltas.document_key
+                    AND entry.seq = deltas.seq) <> 1",
+        ),
+        (
+            "each entry has a delta",
+            "SELECT document_key, seq FROM (SELECT * FROM recent UNION ALL SELECT * FROM filed)
+                WHERE delta NOT IN (SELECT number FROM deltas)",
+        ),
+        (
+            "recent numbers follow the filed head without gaps",
+            "SELECT key, head_seq FROM documents JOIN recent ON document_key = key GROUP BY key
+                HAVING min(seq) <> head_seq + 1 OR max(seq) <> head_seq + count(*)",
+        ),
+        (
+            "filed numbers are at most the filed head",
+            "SELECT key, seq FROM documents JOIN filed ON document_key = key WHERE seq > head_seq",
+        ),
+        (
+            "the ids of filed deltas and no others",
+            "SELECT document_key, seq FROM (
+                SELECT document_key, id, seq FROM filed_ids UNION ALL
+                SELECT deltas.document_key, id, deltas.seq
+                    FROM filed JOIN deltas ON number = delta)
+                GROUP BY document_key, id, seq HAVING count(*) <> 2",
+        ),
+        (
+            "the clock covers what is filed",
+            "SELECT filed.document_key, filed.seq
+                FROM filed JOIN deltas ON number = delta
+                    JOIN documents ON documents.key = filed.document_key,
+                    json_each(iif(typeof(vector_clock) = 'text', vector_clock,
+                        json_object(client_id, vector_clock))) AS entry
+                WHERE entry.value > coalesce((SELECT counter FROM clocks
+                    WHERE document_key = documents.key AND clocks.client_id = entry.key), 0)",
+        ),
+    ] {
+        let mut statement = connection.prepare(broken).expect(rule);
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect(rule);
+        let rows: Vec<(i64, i64)> = rows.collect::<Result<_, _>>().expect(rule);
+        assert!(rows.is_empty(), "{rule}: {rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn whenever_deltas_are_filed_the_answers_are_the_same() {
+    for recent_max in [0, 1, 5, 30, usize::MAX] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let options = SqliteOptions { recent_max, ..SqliteOptions::new(&path) };
+        let provider = SqliteProvider::new(options);
+        provider.initialize().await.unwrap();
+        conformance::agrees_with_the_memory_store(provider.documents()).await;
+        check_tables(&path);
+    }
+}
 
 #[tokio::test]
 async fn the_provider_says_what_it_is() {

@@ -15,7 +15,7 @@ use synckit_engine::position::{Position, Seq};
 use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
 use synckit_store::{Append, Delivery, DeltaPage, DocumentStore, StorageProvider};
 
-use crate::sqlite::{delta, document, open_file, part};
+use crate::sqlite::{check_tables, delta, document, open_file, part};
 
 /// In the environment of the second process: the file that it writes to.
 const CHILD_VARIABLE: &str = "SYNCKIT_TEST_SQLITE_CHILD";
@@ -164,6 +164,7 @@ async fn a_killed_process_has_stored_what_it_acknowledged_and_tore_nothing() {
                 edits.entry((client, (counter - 1) / EDIT)).or_default().push(counter);
             }
         }
+        check_tables(&path);
         for ((client, round), mut counters) in edits {
             counters.sort_unstable();
             let writer: u64 = client.strip_prefix("writer-").unwrap().parse().unwrap();
@@ -220,6 +221,32 @@ async fn a_full_file_refuses_whole_batches_until_there_is_room() {
     assert_eq!(history(store, &id).await.len() as u64, again);
 }
 
+fn change(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).expect("the file").execute_batch(sql).expect("a change");
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_filed_costs_no_other_and_not_even_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.db");
+    let options = SqliteOptions { recent_max: 1, ..SqliteOptions::new(&path) };
+    let provider = SqliteProvider::new(options);
+    provider.initialize().await.unwrap();
+    let store = provider.documents();
+    let (sound, damaged) = (document("sound"), document("damaged"));
+    store.append(&part(&damaged, vec![delta("x", 1, "text")])).await.unwrap();
+    // The place of its first delta is taken.
+    change(&path, "INSERT INTO filed SELECT * FROM recent");
+    for counter in 2..10 {
+        for id in [&sound, &damaged] {
+            store.append(&part(id, vec![delta("x", counter, "text")])).await.expect("append");
+        }
+    }
+    assert_eq!(history(store, &sound).await.len(), 8);
+    let head = store.heads(std::slice::from_ref(&damaged)).await.unwrap()[0].unwrap();
+    assert_eq!(head.seq, Seq(9));
+}
+
 #[tokio::test]
 async fn a_damaged_document_costs_no_other_and_leaves_no_half_batch() {
     let directory = tempfile::tempdir().unwrap();
@@ -230,11 +257,12 @@ async fn a_damaged_document_costs_no_other_and_leaves_no_half_batch() {
     for id in [&sound, &damaged] {
         store.append(&part(id, vec![delta("x", 1, "text")])).await.unwrap();
     }
-    // The place of its next delta is taken.
-    let taken = "INSERT INTO deltas SELECT document_key, 2, 'other', client_id, data, vector_clock, \
-        timestamp, deltas.created_at FROM deltas JOIN documents ON key = document_key \
-        WHERE documents.id = 'damaged'";
-    rusqlite::Connection::open(&path).unwrap().execute(taken, []).unwrap();
+    change(
+        &path,
+        "CREATE TRIGGER damage BEFORE INSERT ON deltas WHEN NEW.document_key = \
+            (SELECT key FROM documents WHERE id = 'damaged') \
+            BEGIN SELECT RAISE(ABORT, 'damaged'); END",
+    );
 
     let both = [&sound, &damaged]
         .map(|id| Append { document: id.clone(), deltas: vec![delta("x", 2, "text")] });

@@ -1,7 +1,7 @@
 //! A PostgreSQL instance of our own: `initdb` and `postgres` in a temporary directory.
 
 use std::ffi::OsString;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -43,27 +43,43 @@ const SETTINGS: &[&str] = &[
     "shared_buffers=64MB",
 ];
 
+/// What a private server needs to speak TLS, as PEM text.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// The certificate of the server, with those that lead to its authority.
+    pub certificate: String,
+    /// The key to it.
+    pub key: String,
+    /// Whose certificates clients may show.
+    pub client_authority: Option<String>,
+    /// Lines of `pg_hba.conf` in front of those that let everybody in: what some roles have to do.
+    /// Everybody else may come with TLS and without.
+    pub access: Vec<String>,
+}
+
 pub(super) struct Private {
     service: Option<Service>,
     directory: TempDir,
     programs: PathBuf,
+    settings: Vec<String>,
     port: u16,
 }
 
 impl Private {
-    pub(super) async fn start() -> Result<Self, Error> {
+    pub(super) async fn start(tls: Option<&ServerTls>) -> Result<Self, Error> {
         let programs = find_programs().ok_or_else(|| Error::new(INSTALL_HINT))?;
         let directory = tempfile::Builder::new()
             .prefix("synckit-postgres-")
             .tempdir()
             .map_err(Error::while_doing("make a directory for PostgreSQL"))?;
-        if geteuid().is_root() {
-            let (user, group) = unprivileged_ids()?;
-            chown(directory.path(), Some(user), Some(group))
-                .map_err(Error::while_doing("give the directory to the postgres account"))?;
-        }
+        give_away(directory.path())?;
         initialise(&programs, directory.path())?;
-        let mut private = Self { service: None, directory, programs, port: free_port() };
+        let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
+        if let Some(tls) = tls {
+            settings.extend(give_certificates(directory.path(), tls)?);
+        }
+        let port = free_port();
+        let mut private = Self { service: None, directory, programs, settings, port };
         private.start_with_retries(free_port).await?;
         Ok(private)
     }
@@ -119,7 +135,7 @@ impl Private {
         command.extend(["-D".into(), data.into()]);
         command.extend(["-k".into(), self.directory.path().into()]);
         command.extend(["-p".into(), self.port.to_string().into()]);
-        for setting in SETTINGS {
+        for setting in &self.settings {
             command.extend(["-c".into(), setting.into()]);
         }
         // A failed attempt must not be explained by the log of the one before.
@@ -159,6 +175,47 @@ impl Drop for Private {
     }
 }
 
+/// Writes the files of `tls`; the answer names them to the server.
+fn give_certificates(directory: &Path, tls: &ServerTls) -> Result<Vec<String>, Error> {
+    let access_file = directory.join("data/pg_hba.conf");
+    let everybody =
+        std::fs::read_to_string(&access_file).map_err(Error::while_doing("read pg_hba.conf"))?;
+    let access = format!("{}\n{everybody}", tls.access.join("\n"));
+    std::fs::write(&access_file, access).map_err(Error::while_doing("write pg_hba.conf"))?;
+
+    let mut settings = vec!["ssl=on".to_owned()];
+    let files = [
+        ("ssl_cert_file", Some(&tls.certificate)),
+        ("ssl_key_file", Some(&tls.key)),
+        ("ssl_ca_file", tls.client_authority.as_ref()),
+    ];
+    for (setting, text) in files {
+        let Some(text) = text else { continue };
+        let file = directory.join(setting);
+        write_private(&file, text)?;
+        settings.push(format!("{setting}={}", file.display()));
+    }
+    Ok(settings)
+}
+
+/// Writes a file that nobody but the account of PostgreSQL reads, which it insists on for a key.
+pub(super) fn write_private(file: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(file, text).map_err(Error::while_doing("write a file for the database"))?;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
+        .map_err(Error::while_doing("keep a file for the database to its owner"))?;
+    give_away(file)
+}
+
+/// Gives a file or directory to the account that the services run as.
+pub(super) fn give_away(path: &Path) -> Result<(), Error> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let (user, group) = unprivileged_ids()?;
+    chown(path, Some(user), Some(group))
+        .map_err(Error::while_doing("give a file to the postgres account"))
+}
+
 fn initialise(programs: &Path, directory: &Path) -> Result<(), Error> {
     let mut command = as_unprivileged();
     command.push(programs.join("initdb").into());
@@ -181,7 +238,7 @@ fn initialise(programs: &Path, directory: &Path) -> Result<(), Error> {
 
 /// What to put in front of a command so that it does not run as root. It replaces itself by the command,
 /// so the process id stays the one that was started.
-fn as_unprivileged() -> Vec<OsString> {
+pub(super) fn as_unprivileged() -> Vec<OsString> {
     if !geteuid().is_root() {
         return Vec::new();
     }

@@ -1,0 +1,13 @@
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin synckit-server
+
+FROM debian:bookworm-slim
+RUN useradd --system --home-dir /var/lib/synckit --create-home synckit
+COPY --from=build /src/target/release/synckit-server /usr/local/bin/synckit-server
+USER synckit
+WORKDIR /var/lib/synckit
+EXPOSE 8080
+# Authentication must be switched off by name until tokens are supported: see docs/configuration.md.
+CMD ["synckit-server", "serve"]
