@@ -1,8 +1,8 @@
 //! The IO shell of the sync server: sockets, tasks, storage and configuration around the logic
 //! of `synckit-engine`.
 //!
-//! Reading order: [`server`] (start and stop), [`http`], [`connection`], [`hub`], [`room_task`],
-//! [`committer`], [`storage`], [`config`], [`cli`], [`migrate`], [`bench`].
+//! Reading order: `server` (start and stop), `http`, `connection`, `hub`, `room_task`,
+//! `committer`, `storage`, `config`, `cli`, `migrate`, `bench`.
 
 pub mod bench;
 pub mod cli;

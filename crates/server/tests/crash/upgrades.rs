@@ -138,8 +138,9 @@ async fn a_server_goes_on_while_a_later_program_expands_the_schema_and_none_of_i
     shift.more_acknowledgements(200).await;
 
     let newer = ahead_of(postgres::migrate::MIGRATIONS, EXPANSION);
-    let provider = postgres_provider(database);
-    let applied = provider.migrator().with_migrations(newer).run().await.unwrap();
+    let migrator = postgres_provider(database).migrator().with_migrations(newer);
+    let applied = migrator.run().await.unwrap();
+    drop(migrator);
     assert_eq!(applied.len(), 1, "while the server writes");
     check_refused(&ground, NEWER).await;
 
@@ -150,6 +151,7 @@ async fn a_server_goes_on_while_a_later_program_expands_the_schema_and_none_of_i
     let states = shown(&server).await;
     server.kill9().await;
     ground.until_unused().await;
+    let provider = postgres_provider(database);
     let checked = check(provider.documents(), &crew, Compaction::Often, &states).await;
     assert_eq!(checked.acknowledged_edits, crew.edits().1);
 }
