@@ -4,7 +4,9 @@ COPY . .
 RUN cargo build --release --locked --bin synckit-server
 
 FROM debian:bookworm-slim
-RUN useradd --system --home-dir /var/lib/synckit --create-home synckit
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /var/lib/synckit --create-home synckit
 COPY --from=build /src/target/release/synckit-server /usr/local/bin/synckit-server
 USER synckit
 WORKDIR /var/lib/synckit
