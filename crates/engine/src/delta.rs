@@ -63,6 +63,9 @@ fn is_tombstone(text: &str) -> bool {
     })
 }
 
+/// The latest time that an id can tell from a later one: the year 10889.
+const TIME_MAX: Millis = (1 << 48) - 1;
+
 /// The name under which a document recognises a delta that comes a second time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeltaId(Arc<str>);
@@ -77,7 +80,9 @@ impl DeltaId {
     /// The name of what `client` did as its `counter`-th edit, at its own time `timestamp`, to
     /// `fields`. A client's retry carries a new message id but the same of all these.
     ///
-    /// The first 128 bits of a SHA-256, in hex; the form is stored, so it must not change.
+    /// In hex, 48 bits of the timestamp and then the first 80 of a SHA-256. Ids of one time stand
+    /// together in an index, whose pages in use stay few. The form is stored, so it must not
+    /// change.
     #[must_use]
     pub fn derive<'a>(
         client: &ClientId,
@@ -96,8 +101,9 @@ impl DeltaId {
         for field in fields {
             part(field.as_str().as_bytes());
         }
+        let time = timestamp.min(TIME_MAX).to_be_bytes();
         let mut text = String::with_capacity(32);
-        for byte in hash.finalize().iter().take(16) {
+        for byte in time.iter().skip(2).chain(hash.finalize().iter().take(10)) {
             for digit in [byte >> 4, byte & 15] {
                 text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
             }

@@ -47,17 +47,20 @@ pub enum Error {
 /// [`Error`] when the server or a client failed; there is no report in part.
 pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
     let seconds = Duration::from_secs(flags.seconds.into());
-    match flags.scenario {
-        BenchScenario::Store { stored } => store::run(&config.storage, stored, seconds).await,
-        BenchScenario::Acks { clients, window, documents } => {
+    match &flags.scenario {
+        BenchScenario::Store { stored, writers, documents } => {
+            let load = store::Load { stored: *stored, writers, documents, duration: seconds };
+            store::run(&config.storage, &load).await
+        }
+        &BenchScenario::Acks { clients, window, documents } => {
             let target = Target::of(flags).await?;
             acks(&target, clients, window, documents.unwrap_or(clients), seconds).await
         }
-        BenchScenario::Fanout { documents, readers, window } => {
+        &BenchScenario::Fanout { documents, readers, window } => {
             let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
         }
-        BenchScenario::Idle { connections } => idle(&Target::of(flags).await?, connections).await,
+        &BenchScenario::Idle { connections } => idle(&Target::of(flags).await?, connections).await,
     }
 }
 

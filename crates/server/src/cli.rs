@@ -73,7 +73,7 @@ pub struct BenchFlags {
 }
 
 /// What `bench` measures.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum BenchScenario {
     /// Acknowledged edits: clients that each keep a window of unacknowledged edits
     Acks {
@@ -104,6 +104,13 @@ pub enum BenchScenario {
         /// Documents that are stored first, to see how cost grows with them
         #[arg(long, default_value_t = 0)]
         stored: u64,
+        /// Concurrent writers: a run for each of these
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256])]
+        writers: Vec<u64>,
+        /// Documents that they write to in turn: a run for each of these
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000],
+            value_parser = clap::value_parser!(u64).range(1..))]
+        documents: Vec<u64>,
     },
     /// Memory of connections that subscribe and do nothing
     Idle {

@@ -32,7 +32,7 @@ use synckit_engine::position::{Epoch, Position, Seq};
 use crate::error::StoreError;
 
 /// Deltas in one page of a read. Bounds the memory of a reader whatever the document's size.
-pub const PAGE_DELTAS_MAX: usize = 1_000;
+pub const PAGE_DELTAS_MAX: usize = 10_000;
 
 /// Ids in one page of a listing, when the caller names no limit.
 pub const PAGE_IDS_DEFAULT: usize = 1_000;

@@ -174,21 +174,22 @@ impl DocumentStore for PostgresStore {
             return Ok(DeltaPage::OtherEpoch);
         };
         let limit = PAGE_DELTAS_MAX as i64;
-        let rows = self
-            .connections
-            .rows(statements::DELTAS_AFTER, &[&id.as_str(), &epoch, &seq, &limit, &PAGE_BYTES_MAX])
-            .await?;
-        let Some(first) = rows.first() else {
-            return Ok(DeltaPage::OtherEpoch);
+        let parameters: Parameters<'_> = &[&id.as_str(), &epoch, &seq, &limit, &PAGE_BYTES_MAX];
+        let mut document = None;
+        let read = |row: &tokio_postgres::Row| {
+            if row.try_get::<_, Option<i64>>(0)?.is_none() {
+                return read::delta(id, row, 2).map(Some);
+            }
+            document = Some((Epoch(read::unsigned(row, 0)?), Seq(read::unsigned(row, 1)?)));
+            Ok(None)
         };
-        if first.try_get::<_, i64>(0)? != epoch {
-            return Ok(DeltaPage::OtherEpoch);
-        }
-        let head = Seq(read::unsigned(first, 1)?);
-        let stored = match first.try_get::<_, Option<i64>>(2)? {
-            Some(_) => rows.iter().map(|row| read::delta(id, row, 2)).collect::<Result<_, _>>()?,
-            None => Vec::new(),
+        let rows = self.connections.read_rows(statements::DELTAS_AFTER, parameters, read).await?;
+        let head = match document {
+            Some((epoch, head)) if epoch == after.epoch => head,
+            _ => return Ok(DeltaPage::OtherEpoch),
         };
+        let mut stored: Vec<NumberedDelta> = rows.into_iter().flatten().collect();
+        stored.sort_unstable_by_key(|numbered| numbered.seq);
         Ok(DeltaPage::from_stored(stored, after.seq, head))
     }
 
@@ -202,8 +203,8 @@ impl DocumentStore for PostgresStore {
         let after = i64::try_from(after.0).unwrap_or(i64::MAX);
         let limit = PAGE_DELTAS_MAX as i64;
         let parameters: Parameters<'_> = &[&id.as_str(), &since, &after, &limit, &PAGE_BYTES_MAX];
-        let rows = self.connections.rows(statements::DELTAS_SINCE, parameters).await?;
-        rows.iter().map(|row| read::delta(id, row, 0)).collect()
+        let read = |row: &tokio_postgres::Row| read::delta(id, row, 0);
+        self.connections.read_rows(statements::DELTAS_SINCE, parameters, read).await
     }
 
     async fn vector_clock(&self, id: &DocumentId) -> Result<VectorClock, StoreError> {

@@ -47,26 +47,34 @@ impl From<InvalidName> for Error {
     }
 }
 
+/// What is measured.
+pub(super) struct Load<'a> {
+    /// Documents that are there before.
+    pub(super) stored: u64,
+    /// Numbers of concurrent writers.
+    pub(super) writers: &'a [u64],
+    /// Numbers of documents that they write to.
+    pub(super) documents: &'a [u64],
+    /// For how long, for each combination.
+    pub(super) duration: Duration,
+}
+
 /// Measures the configured store, which keeps what is written.
-pub(super) async fn run(
-    config: &config::StorageConfig,
-    stored: u64,
-    duration: Duration,
-) -> Result<String, Error> {
+pub(super) async fn run(config: &config::StorageConfig, load: &Load<'_>) -> Result<String, Error> {
     let storage = storage::from_config(&config.provider)?;
     let provider = storage.provider;
     provider.initialize().await?;
     let run = super::target::run_name();
     let mut report = format!("store {}, {} lanes\n", provider.name(), storage.lanes);
-    fill(provider.documents(), &run, stored).await?;
-    let _ = writeln!(report, "  {stored} documents stored before");
+    fill(provider.documents(), &run, load.stored).await?;
+    let _ = writeln!(report, "  {} documents stored before", load.stored);
     let tasks = TaskTracker::new();
     let committer = Committer::start(&provider, storage.lanes, config.write_hold, &tasks);
-    for documents in [1, 1_000] {
-        for writers in [1, 16, 256] {
+    for &documents in load.documents {
+        for &writers in load.writers {
             let name = format!("{run}-{documents}-{writers}");
             let (latencies, elapsed) =
-                write(&committer, &name, writers, documents, duration).await?;
+                write(&committer, &name, writers, documents, load.duration).await?;
             report.push_str(
                 &latencies
                     .line(&format!("{writers:>3} writers, {documents:>4} documents"), elapsed),
@@ -120,6 +128,8 @@ async fn write(
     let started = Instant::now();
     let end = started + duration;
     let mut tasks = JoinSet::new();
+    // Each goes round its share of the documents.
+    let own = documents.div_ceil(writers.max(1));
     for writer in 0..writers {
         let client = ClientId::new(&format!("bench-{writer}"))?;
         let committer = committer.clone();
@@ -129,7 +139,7 @@ async fn write(
             let mut counter = 0;
             while Instant::now() < end {
                 counter += 1;
-                let at = (writer + counter * writers) % documents;
+                let at = (writer + counter % own.max(1) * writers) % documents;
                 let document = DocumentId::new(&format!("{name}-{at}"))?;
                 let sent = std::time::Instant::now();
                 store_one(&committer, document, delta(&client, counter)?).await?;
@@ -184,8 +194,11 @@ async fn history(
     let mut load = async |what: &str| {
         let mut times = Vec::with_capacity(TRIES);
         for _ in 0..TRIES {
+            // In a task, as the server does it.
+            let (provider, document) = (Arc::clone(provider), document.clone());
             let started = std::time::Instant::now();
-            loader::load(store, &document).await?;
+            let load = async move { loader::load(provider.documents(), &document).await };
+            tokio::spawn(load).await.map_err(|error| Error::Answer(error.to_string()))??;
             times.push(started.elapsed());
         }
         times.sort_unstable();

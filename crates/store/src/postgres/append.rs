@@ -40,6 +40,8 @@ async fn append_in_rounds(
     let mut answers = Answers { appended: vec![None; batch.len()] };
     let mut parts: Vec<Part<'_>> =
         batch.iter().enumerate().map(|(at, append)| Part::new(at, append, None)).collect();
+    // Every node locks in this order.
+    parts.sort_unstable_by_key(|part| part.document());
     for _ in 0..ROUNDS_MAX {
         match write(&session, Transaction::Own, statements::APPEND, &parts).await? {
             Written::Rows(rows) => answers.take(&mut parts, &rows)?,
@@ -86,6 +88,8 @@ async fn write(
     let parameters: Parameters<'_> = &[
         &columns.documents,
         &columns.added,
+        &columns.only_clients,
+        &columns.only_counters,
         &columns.clocks,
         &columns.delta_documents,
         &columns.places,
@@ -258,8 +262,10 @@ fn seq(row: &Row, column: usize) -> Result<Seq, StoreError> {
 struct Columns<'a> {
     documents: Vec<&'a str>,
     added: Vec<i64>,
-    clocks: Vec<String>,
-    delta_documents: Vec<&'a str>,
+    only_clients: Vec<Option<&'a str>>,
+    only_counters: Vec<Option<i64>>,
+    clocks: Vec<Option<String>>,
+    delta_documents: Vec<i64>,
     places: Vec<i64>,
     ids: Vec<&'a str>,
     clients: Vec<&'a str>,
@@ -271,14 +277,13 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn new(parts: &[Part<'a>]) -> Result<Self, StoreError> {
         let mut columns = Self::default();
-        for part in parts {
-            let mut merged = VectorClock::new();
+        for (document, part) in parts.iter().enumerate() {
+            let document = super::read::signed(document as u64 + 1)?;
             // The last one first: the join takes its rows out in the reverse of the order in which
             // it put them in, and numbers that arrive ascending leave the key's pages full rather
             // than half empty. Sorting in the statement would do the same for more time.
             for (at, delta) in part.fresh.iter().enumerate().rev() {
-                merged.merge(&delta.clock);
-                columns.delta_documents.push(part.document());
+                columns.delta_documents.push(document);
                 columns.places.push(super::read::signed(at as u64 + 1)?);
                 columns.ids.push(delta.id.as_str());
                 columns.clients.push(delta.client.as_str());
@@ -288,8 +293,25 @@ impl<'a> Columns<'a> {
             }
             columns.documents.push(part.document());
             columns.added.push(super::read::signed(part.fresh.len() as u64)?);
-            columns.clocks.push(super::read::clock_json(&merged)?);
+            columns.merge(part)?;
         }
         Ok(columns)
+    }
+
+    /// What the document's clock has to be merged with.
+    fn merge(&mut self, part: &Part<'a>) -> Result<(), StoreError> {
+        let mut entries = part.fresh.iter().flat_map(|delta| delta.clock.iter());
+        if let (Some((client, counter)), None) = (entries.next(), entries.next()) {
+            self.only_clients.push(Some(client.as_str()));
+            self.only_counters.push(Some(super::read::signed(counter)?));
+            self.clocks.push(None);
+            return Ok(());
+        }
+        let mut merged = VectorClock::new();
+        part.fresh.iter().for_each(|delta| merged.merge(&delta.clock));
+        self.only_clients.push(None);
+        self.only_counters.push(None);
+        self.clocks.push(Some(super::read::clock_json(&merged)?));
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
 };
+use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -106,6 +107,22 @@ impl Connections {
         .await
     }
 
+    /// As [`Connections::rows`], for many: each is read while the server still makes the next.
+    pub(super) async fn read_rows<T>(
+        &self,
+        statement: Statement,
+        parameters: Parameters<'_>,
+        read: impl FnMut(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.within(async {
+            let session = self.session().await?;
+            let values = session.read_rows(statement, parameters, read).await?;
+            session.release();
+            Ok(values)
+        })
+        .await
+    }
+
     /// As [`Connections::rows`], for a statement that has none: how many rows it touched.
     pub(super) async fn execute(
         &self,
@@ -161,14 +178,16 @@ fn with_timeouts(
 /// What the statements rely on, whatever the database's own defaults are.
 ///
 /// Every read and write goes by key, so the plan that is right for a large table is right for all;
-/// plans made while the tables are empty would scan them until statistics are gathered. And a
-/// statement that has waited for a lock must see what was committed meanwhile.
-fn session_settings(call_timeout: Duration) -> [(&'static str, String); 6] {
+/// plans made while the tables are empty would scan them until statistics are gathered, and a scan
+/// through a bitmap would lose the order of the key. And a statement that has waited for a lock must
+/// see what was committed meanwhile.
+fn session_settings(call_timeout: Duration) -> [(&'static str, String); 7] {
     let limit_ms = (call_timeout + SERVER_GRACE).as_millis().to_string();
     [
         ("default_transaction_isolation", "read committed".to_owned()),
         ("plan_cache_mode", "force_generic_plan".to_owned()),
         ("enable_seqscan", "off".to_owned()),
+        ("enable_bitmapscan", "off".to_owned()),
         ("jit", "off".to_owned()),
         ("statement_timeout", limit_ms.clone()),
         ("idle_in_transaction_session_timeout", limit_ms),
@@ -277,6 +296,34 @@ impl Session {
         self.alone(self.query(&statement, parameters)).await
     }
 
+    /// As [`Session::rows`], with each row read as it comes in.
+    async fn read_rows<T>(
+        &self,
+        statement: Statement,
+        parameters: Parameters<'_>,
+        mut read: impl FnMut(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let statement = self.ready(statement).await?;
+        self.alone(async {
+            let rows = match &statement {
+                Ready::Prepared(statement) => {
+                    self.client().query_raw(statement, parameters.iter().copied()).await?
+                }
+                Ready::Whole(statement) => {
+                    let typed = with_types(statement, parameters);
+                    self.client().query_typed_raw(statement.text, typed).await?
+                }
+            };
+            let mut rows = std::pin::pin!(rows);
+            let mut values = Vec::new();
+            while let Some(row) = rows.try_next().await? {
+                values.push(read(&row)?);
+            }
+            Ok(values)
+        })
+        .await
+    }
+
     /// As [`Session::rows`]: how many rows it touched.
     pub(super) async fn execute(
         &self,
@@ -288,10 +335,10 @@ impl Session {
     }
 
     /// Makes a transaction of one statement, where it isn't one by itself.
-    async fn alone<T>(
+    async fn alone<T, E: From<tokio_postgres::Error>>(
         &self,
-        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, tokio_postgres::Error> {
+        statement: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         if self.begin_pooled.is_none() {
             return statement.await;
         }

@@ -19,7 +19,9 @@ const WRITTEN: &[Type] = &[
     Type::TEXT_ARRAY,
     Type::INT8_ARRAY,
     Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
     Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
     Type::INT8_ARRAY,
     Type::TEXT_ARRAY,
     Type::TEXT_ARRAY,
@@ -28,43 +30,49 @@ const WRITTEN: &[Type] = &[
     Type::INT8_ARRAY,
 ];
 
-/// Locks the documents in the order of their ids, numbers the deltas from each one's head, merges
-/// the clocks and moves the heads. Documents that aren't there are left out of the answer.
+/// Moves the documents' heads, merges their clocks, and stores the deltas, numbered up to each head.
+/// Documents that aren't there are left out of the answer.
 ///
 /// One statement rather than a transaction of several: it takes effect whole or not at all even
-/// when its connection is dropped in the middle. After it has waited for a lock it sees the newest
-/// version of the row (PostgreSQL re-reads a locked or updated row, not the rest of the snapshot),
-/// which is all it reads. A repeated delta violates a unique key.
+/// when its connection is dropped in the middle. An update that has waited for a lock goes on with
+/// the newest version of the row (PostgreSQL re-reads an updated row, not the rest of the
+/// snapshot), which is all it reads. A repeated delta violates a unique key. Rows are locked in the
+/// order of the first array; were it another order, two nodes might deadlock, which costs a retry.
 ///
-/// `NO KEY` is the lock that the update takes anyway. Parameters: documents with count of deltas
-/// and merged clock of each; deltas with document, place, id, client, data, clock and timestamp.
+/// Parameters: for each document id, count of deltas, and either client and counter, where that is
+/// all there is to merge, or a clock; for each delta the place of its document, counted from 1, its
+/// own place in it, its id, client, data, clock and timestamp.
 pub(super) const APPEND: Statement = Statement {
     text: r#"
-WITH locked AS MATERIALIZED (
-    SELECT id, head_seq FROM documents
-    WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
+WITH moved AS (
+    UPDATE documents SET
+        head_seq = documents.head_seq + batch.added,
+        vector_clock = documents.vector_clock || CASE WHEN batch.clock IS NULL
+            THEN jsonb_build_object(batch.client_id, greatest(
+                batch.counter, (documents.vector_clock ->> batch.client_id)::bigint))
+            -- Unpacks the stored clock once rather than for each entry.
+            ELSE (
+                SELECT coalesce(jsonb_object_agg(entry.key, greatest(
+                    entry.value::bigint, (stored.clock ->> entry.key)::bigint)), '{}')
+                FROM (SELECT documents.vector_clock || '{}' AS clock OFFSET 0) AS stored,
+                    jsonb_each_text(batch.clock::jsonb) AS entry
+            ) END,
+        updated_at = clock_timestamp()
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
+        WITH ORDINALITY AS batch (id, added, client_id, counter, clock, at)
+    WHERE documents.id = batch.id
+    RETURNING batch.at, documents.id, documents.epoch, documents.head_seq,
+        documents.head_seq - batch.added AS head_before
 ), stored AS (
     INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
-    SELECT locked.id, locked.head_seq + delta.place, delta.id, delta.client_id,
+    SELECT moved.id, moved.head_before + delta.place, delta.id, delta.client_id,
         delta.data::json, delta.clock::jsonb, delta.timestamp
-    FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::bigint[])
-        AS delta (document_id, place, id, client_id, data, clock, timestamp)
-    JOIN locked ON locked.id = delta.document_id
+    FROM unnest($6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
+            $12::bigint[])
+        AS delta (at, place, id, client_id, data, clock, timestamp)
+    JOIN moved ON moved.at = delta.at
 )
-UPDATE documents SET
-    head_seq = locked.head_seq + batch.added,
-    vector_clock = documents.vector_clock || (
-        SELECT coalesce(jsonb_object_agg(entry.key, greatest(
-            entry.value::bigint, (documents.vector_clock ->> entry.key)::bigint)), '{}')
-        FROM jsonb_each_text(batch.clock::jsonb) AS entry
-    ),
-    updated_at = clock_timestamp()
-FROM locked
-JOIN unnest($1::text[], $2::bigint[], $3::text[]) AS batch (id, added, clock)
-    ON batch.id = locked.id
-WHERE documents.id = locked.id
-RETURNING documents.id, documents.epoch, documents.head_seq
+SELECT id, epoch, head_seq FROM moved
 "#,
     types: WRITTEN,
 };
@@ -73,21 +81,24 @@ RETURNING documents.id, documents.epoch, documents.head_seq
 /// Parameters as of [`APPEND`].
 pub(super) const CREATE_WITH_DELTAS: Statement = Statement {
     text: r#"
-WITH created AS (
+WITH batch AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
+        WITH ORDINALITY AS batch (id, added, client_id, counter, clock, at)
+), created AS (
     INSERT INTO documents (id, head_seq, vector_clock)
-    SELECT batch.id, batch.added, batch.clock::jsonb
-    FROM unnest($1::text[], $2::bigint[], $3::text[]) AS batch (id, added, clock)
-    ORDER BY batch.id COLLATE "C"
+    SELECT id, added, coalesce(clock::jsonb, jsonb_build_object(client_id, counter))
+    FROM batch ORDER BY id COLLATE "C"
     ON CONFLICT (id) DO NOTHING
     RETURNING id, epoch, head_seq
 ), stored AS (
     INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
     SELECT created.id, delta.place, delta.id, delta.client_id,
         delta.data::json, delta.clock::jsonb, delta.timestamp
-    FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::bigint[])
-        AS delta (document_id, place, id, client_id, data, clock, timestamp)
-    JOIN created ON created.id = delta.document_id
+    FROM unnest($6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
+            $12::bigint[])
+        AS delta (at, place, id, client_id, data, clock, timestamp)
+    JOIN batch ON batch.at = delta.at
+    JOIN created ON created.id = batch.id
 )
 SELECT id, epoch, head_seq FROM created
 "#,
@@ -152,24 +163,38 @@ SELECT id FROM documents WHERE id > $1::text ORDER BY id LIMIT $2::bigint
     types: &[Type::TEXT, Type::INT8],
 };
 
-/// The deltas after a number, as long as the epoch is the one that is asked for: at most `$4` rows
-/// and not many more than `$5` bytes, but one at least. Joined to the document so that its head
-/// and its deltas are of one moment; a document without such deltas gives one row without a delta.
+/// The document, in a row of epoch and head, and its deltas after a number, as long as the epoch is
+/// the one that is asked for: at most `$4` rows and not many more than `$5` bytes, but one at
+/// least. One statement, so that all of it is of one moment. The rows come in no certain order.
+///
+/// Where the page ends by its bytes is only looked for, row by row, when the rows don't fit.
 pub(super) const DELTAS_AFTER: Statement = Statement {
     text: r#"
-SELECT documents.epoch, documents.head_seq, page.seq, page.id, page.client_id, page.data::text,
-    page.vector_clock::text, page.timestamp
-FROM documents LEFT JOIN LATERAL (
-    SELECT * FROM (
-        SELECT seq, id, client_id, data, vector_clock, timestamp,
-            sum(pg_column_size(data)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
-                - pg_column_size(data) AS bytes_before
-        FROM deltas
-        WHERE document_id = documents.id AND seq > $3::bigint AND documents.epoch = $2::bigint
-        ORDER BY seq LIMIT $4::bigint
-    ) AS counted WHERE bytes_before < $5::bigint
-) AS page ON true
-WHERE documents.id = $1::text ORDER BY page.seq
+SELECT epoch, head_seq, NULL::bigint AS seq, NULL::varchar AS id, NULL::varchar AS client_id,
+    NULL::text AS data, NULL::text AS vector_clock, NULL::bigint AS timestamp
+FROM documents WHERE id = $1::text
+UNION ALL
+SELECT NULL, NULL, seq, id, client_id, data::text, vector_clock::text, timestamp
+FROM deltas
+WHERE document_id = $1::text AND seq > $3::bigint
+    AND EXISTS (SELECT FROM documents WHERE id = $1::text AND epoch = $2::bigint)
+    AND seq <= (
+        SELECT CASE WHEN bytes <= $5::bigint THEN last ELSE (
+            SELECT max(seq) FROM (
+                SELECT seq, sum(pg_column_size(data)) OVER (
+                    ORDER BY seq ROWS UNBOUNDED PRECEDING) - pg_column_size(data) AS before
+                FROM deltas WHERE document_id = $1::text AND seq > $3::bigint
+                ORDER BY seq LIMIT $4::bigint
+            ) AS counted WHERE before < $5::bigint
+        ) END
+        FROM (
+            SELECT sum(pg_column_size(data)) AS bytes, max(seq) AS last FROM (
+                SELECT seq, data FROM deltas
+                WHERE document_id = $1::text AND seq > $3::bigint
+                ORDER BY seq LIMIT $4::bigint
+            ) AS rows
+        ) AS whole
+    )
 "#,
     types: &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8, Type::INT8],
 };
