@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{ClientId, SessionId};
+use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, AWARENESS_ENTRIES_MAX};
 
@@ -13,8 +13,33 @@ pub struct Entry {
     pub state: JsonText,
     /// Its Lamport counter: newer replaces older.
     pub clock: u64,
-    /// The connection that speaks for the client.
-    pub owner: SessionId,
+    /// Who speaks for the client.
+    pub owner: Owner,
+    /// When it is taken for gone unless it is heard of again; while its connection is here: never.
+    pub until: Option<Millis>,
+}
+
+/// Who speaks for a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A connection to this node.
+    Session(SessionId),
+    /// Another node.
+    Node(NodeId),
+    /// Nobody any more. The client may be about to come back, here or on another node.
+    Nobody {
+        /// Whether it was connected to this node, which speaks for it until then.
+        was_here: bool,
+    },
+}
+
+/// How another node came to say something of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Whether it said so before; else something changed.
+    pub is_repeated: bool,
+    /// How long it counts unless it is said again.
+    pub until: Millis,
 }
 
 /// Why an update was not taken.
@@ -34,8 +59,9 @@ pub enum Refused {
 
 /// The presence of one document.
 ///
-/// An entry lives as long as the connection that owns it: a user who does nothing for hours is
-/// still there, one whose connection is gone is not.
+/// An entry lives as long as the connection that owns it, or the node that tells of it, and a
+/// moment longer: a user who does nothing for hours is still there, one who comes back at once
+/// was never gone.
 #[derive(Debug, Clone, Default)]
 pub struct Awareness {
     entries: BTreeMap<ClientId, Entry>,
@@ -56,6 +82,7 @@ impl Awareness {
         state: JsonText,
         clock: u64,
     ) -> Result<(), Refused> {
+        let owner = Owner::Session(owner);
         let known = self.entries.get(client.as_str());
         if known.is_some_and(|entry| entry.owner == owner && clock <= entry.clock) {
             return Err(Refused::Stale);
@@ -69,7 +96,7 @@ impl Awareness {
                 return Err(Refused::TooManyClients);
             }
         }
-        self.entries.insert(client.clone(), Entry { state, clock, owner });
+        self.entries.insert(client.clone(), Entry { state, clock, owner, until: None });
         Ok(())
     }
 
@@ -85,24 +112,109 @@ impl Awareness {
     ) -> Result<bool, Refused> {
         match self.entries.get(client.as_str()) {
             None => Ok(false),
-            Some(entry) if entry.owner != owner || clock <= entry.clock => Err(Refused::Stale),
+            Some(entry) if entry.owner != Owner::Session(owner) || clock <= entry.clock => {
+                Err(Refused::Stale)
+            }
             Some(_) => Ok(self.entries.remove(client.as_str()).is_some()),
         }
     }
 
-    /// Removes every entry of a connection that is gone. Each comes back with the clock that
-    /// makes its removal newer than the entry.
+    /// Removes every entry of a connection that left. Each comes back with the clock that makes
+    /// its removal newer than the entry.
     pub fn disconnect(&mut self, owner: SessionId) -> Vec<(ClientId, u64)> {
-        let gone: Vec<_> = self
+        let owner = Owner::Session(owner);
+        self.take(|entry| entry.owner == owner)
+    }
+
+    /// Keeps the entries of a connection that was lost until its clients have had time to return.
+    pub fn abandon(&mut self, owner: SessionId, until: Millis) {
+        self.orphan(&Owner::Session(owner), until, true);
+    }
+
+    /// Keeps what a node said that is gone until its clients have had time to return.
+    pub fn abandon_node(&mut self, node: &NodeId, until: Millis) {
+        self.orphan(&Owner::Node(node.clone()), until, false);
+    }
+
+    fn orphan(&mut self, owner: &Owner, until: Millis, was_here: bool) {
+        for entry in self.entries.values_mut().filter(|entry| entry.owner == *owner) {
+            entry.owner = Owner::Nobody { was_here };
+            entry.until = Some(until);
+        }
+    }
+
+    /// Removes the entries that were not heard of in time, as [`Awareness::disconnect`].
+    pub fn expire(&mut self, now: Millis) -> Vec<(ClientId, u64)> {
+        self.take(|entry| entry.until.is_some_and(|until| until <= now))
+    }
+
+    /// When [`Awareness::expire`] next has something to remove.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Millis> {
+        self.entries.values().filter_map(|entry| entry.until).min()
+    }
+
+    /// Takes what another node says of a client, which counts until then; whether anything is new
+    /// to those who watch.
+    ///
+    /// A client that moved to that node is taken over whatever its clock. What a node merely
+    /// repeats counts only where nobody else speaks for the client, or with a newer clock: the
+    /// client may have moved on since.
+    pub fn hear(
+        &mut self,
+        node: &NodeId,
+        client: &ClientId,
+        state: JsonText,
+        clock: u64,
+        heard: Heard,
+    ) -> bool {
+        let owner = Owner::Node(node.clone());
+        let entry = Entry { state, clock, owner, until: Some(heard.until) };
+        let Some(known) = self.entries.get_mut(client.as_str()) else {
+            let has_place = self.entries.len() < AWARENESS_ENTRIES_MAX;
+            if has_place {
+                self.entries.insert(client.clone(), entry);
+            }
+            return has_place;
+        };
+        let counts = match &known.owner {
+            Owner::Nobody { .. } => true,
+            owner if *owner == entry.owner => {
+                known.until = entry.until;
+                clock > known.clock
+            }
+            Owner::Session(_) | Owner::Node(_) => !heard.is_repeated || clock > known.clock,
+        };
+        if !counts {
+            return false;
+        }
+        let before = std::mem::replace(known, entry);
+        before.state != known.state || before.clock != known.clock
+    }
+
+    /// Takes from another node that a client is gone; whether it was that node's and was here.
+    pub fn hear_gone(&mut self, node: &NodeId, client: &ClientId, clock: u64) -> bool {
+        let owner = Owner::Node(node.clone());
+        let goes = self
             .entries
-            .iter()
-            .filter(|(_, entry)| entry.owner == owner)
-            .map(|(client, entry)| (client.clone(), entry.clock.saturating_add(1)))
-            .collect();
-        for (client, _) in &gone {
+            .get(client.as_str())
+            .is_some_and(|entry| entry.owner == owner && clock > entry.clock);
+        if goes {
             self.entries.remove(client.as_str());
         }
-        gone
+        goes
+    }
+
+    fn take(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<(ClientId, u64)> {
+        let gone = self.entries.extract_if(.., |_, entry| goes(entry));
+        gone.map(|(client, entry)| (client, entry.clock.saturating_add(1))).collect()
+    }
+
+    /// What this node has to tell the others: who is connected to it, or was a moment ago.
+    pub fn here(&self) -> impl Iterator<Item = (&ClientId, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| {
+            matches!(entry.owner, Owner::Session(_) | Owner::Nobody { was_here: true })
+        })
     }
 
     /// Everybody who is here.
@@ -165,5 +277,66 @@ mod tests {
             here.update(SessionId(9_999), &client("last"), state("{}"), 1),
             Err(Refused::TooManyEntries)
         );
+    }
+
+    fn node(name: &str) -> NodeId {
+        NodeId::new(name)
+    }
+
+    #[test]
+    fn a_client_that_returns_in_time_was_never_gone() {
+        let mut here = Awareness::default();
+        let ann = client("ann");
+        here.update(SessionId(1), &ann, state("{}"), 4).unwrap();
+        here.abandon(SessionId(1), 1_000);
+        assert_eq!(here.next_expiry(), Some(1_000));
+        assert_eq!(here.expire(999), vec![]);
+        assert!(!here.hear(&node("b"), &ann, state("{}"), 4, changed(9_000)));
+        assert_eq!(here.expire(5_000), vec![], "it never went");
+        assert_eq!(here.here().count(), 0, "it is the other node's now");
+    }
+
+    #[test]
+    fn a_client_that_stays_away_goes_when_its_time_is_over() {
+        let mut here = Awareness::default();
+        let (ann, ben) = (client("ann"), client("ben"));
+        here.update(SessionId(1), &ann, state("{}"), 4).unwrap();
+        here.hear(&node("b"), &ben, state("{}"), 7, repeated(9_000));
+        here.abandon(SessionId(1), 1_000);
+        here.abandon_node(&node("b"), 2_000);
+        assert_eq!(here.expire(1_000), vec![(ann, 5)]);
+        assert_eq!(here.expire(2_000), vec![(ben, 8)]);
+    }
+
+    #[test]
+    fn a_repeated_entry_does_not_take_a_client_back_that_moved_on() {
+        let mut here = Awareness::default();
+        let ann = client("ann");
+        here.update(SessionId(1), &ann, state("{}"), 4).unwrap();
+        assert!(!here.hear(&node("b"), &ann, state("{\"old\":1}"), 4, repeated(9)));
+        assert_eq!(here.here().count(), 1);
+        assert!(here.hear(&node("b"), &ann, state("{\"new\":1}"), 1, changed(9)));
+        assert_eq!(here.disconnect(SessionId(1)), vec![], "the first connection lost it");
+        assert!(!here.hear_gone(&node("c"), &ann, 9), "only the node that speaks for it");
+        assert!(here.hear_gone(&node("b"), &ann, 2));
+    }
+
+    #[test]
+    fn what_a_node_does_not_repeat_in_time_is_gone() {
+        let mut here = Awareness::default();
+        let (ann, ben) = (client("ann"), client("ben"));
+        here.hear(&node("b"), &ann, state("{}"), 1, repeated(100));
+        here.hear(&node("b"), &ben, state("{}"), 3, repeated(100));
+        here.hear(&node("b"), &ann, state("{}"), 1, repeated(200));
+        assert_eq!(here.expire(150), vec![(ben, 4)]);
+        assert_eq!(here.next_expiry(), Some(200));
+    }
+
+    fn repeated(until: Millis) -> Heard {
+        Heard { is_repeated: true, until }
+    }
+
+    fn changed(until: Millis) -> Heard {
+        Heard { is_repeated: false, until }
     }
 }

@@ -67,7 +67,7 @@ fn is_tombstone(text: &str) -> bool {
 const TIME_MAX: Millis = (1 << 48) - 1;
 
 /// The name under which a document recognises a delta that comes a second time.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeltaId(Arc<str>);
 
 impl DeltaId {
@@ -125,7 +125,7 @@ impl fmt::Debug for DeltaId {
 }
 
 /// One edit of one client: all its changes carry one stamp.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
     /// Recognises a repeat.
     pub id: DeltaId,

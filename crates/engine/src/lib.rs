@@ -5,7 +5,7 @@
 //! any interleaving from a seed.
 //!
 //! Reading order: [`ids`], [`clock`], [`json`], [`delta`], [`document`], [`position`],
-//! [`snapshot`], [`awareness`], [`wire`], [`session`], [`room`], [`limits`].
+//! [`snapshot`], [`awareness`], [`wire`], [`session`], [`peer`], [`room`], [`limits`].
 #![deny(missing_docs)]
 #![warn(clippy::expect_used, clippy::indexing_slicing)]
 
@@ -16,6 +16,7 @@ pub mod document;
 pub mod ids;
 pub mod json;
 pub mod limits;
+pub mod peer;
 pub mod position;
 pub mod room;
 pub mod session;

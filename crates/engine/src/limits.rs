@@ -43,6 +43,10 @@ pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
 /// Client ids one connection may speak for in one document's presence.
 pub const AWARENESS_CLIENTS_PER_SESSION_MAX: usize = 8;
 
+/// How long the word of another node counts for a client's presence: it repeats it three times in
+/// that time, so that one lost message matters to nobody, and a lost goodbye not for long.
+pub const PRESENCE_HEARD_FOR_MS: u64 = 35_000;
+
 /// What a session holds of what came before its authentication.
 pub const HELD_MESSAGES_MAX: usize = 64;
 

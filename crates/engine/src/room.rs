@@ -4,22 +4,29 @@
 //! given to the store first, and applied, acknowledged and sent out when the store has numbered
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
 
+mod messages;
+mod peers;
+mod presence;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::awareness::{Awareness, Refused};
+use crate::awareness::Awareness;
 use crate::clock::VectorClock;
 use crate::delta::{Change, Delta, DeltaId};
 use crate::document::Document;
-use crate::ids::{ClientId, DocumentId, FieldName, Millis, SessionId};
-use crate::json::{JsonText, write_number, write_string};
+use crate::ids::{ClientId, DocumentId, FieldName, Millis, NodeId, SessionId};
+use crate::json::JsonText;
 use crate::limits::{FEEDBACK_CLIENTS_MAX, Limits};
+use crate::peer::PeerMessage;
 use crate::position::{Arrival, Delivery, Epoch, Position, Seq};
 use crate::snapshot::Snapshot;
-use crate::wire::message::Presence;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
 /// Bytes of edits of one document on their way to the store at once.
 const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
+
+/// Deltas kept because others are missing before them. Past it they are read again instead.
+const ARRIVED_MAX: usize = 10_000;
 
 /// An edit that still needs its number among its client's, if the client gave none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +73,13 @@ pub enum Command {
         /// Lamport counter of the state.
         clock: u64,
     },
-    /// Nothing any more: it unsubscribed or is gone.
+    /// Nothing any more: it unsubscribed.
     Leave,
+    /// Nothing any more: its connection is gone, and may be replaced by another.
+    Vanish {
+        /// Until when its clients count as present.
+        until: Millis,
+    },
 }
 
 /// Names one edit that was given to the store.
@@ -113,6 +125,32 @@ pub enum Input<H> {
     Fetched(Vec<(Seq, Delta)>),
     /// The answer to [`Effect::Reload`], or the state of a document whose history was pruned.
     Reloaded(Snapshot),
+    /// Another node says something of this document.
+    Peer {
+        /// Which.
+        node: NodeId,
+        /// What.
+        message: PeerMessage,
+        /// The time.
+        now: Millis,
+    },
+    /// Deltas of another node that shares no store with this one, to be stored here too.
+    Merge(Vec<Delta>),
+    /// Where the store stands, or that it has no such document.
+    Head(Option<Position>),
+    /// What other nodes said may have been missed.
+    Resumed,
+    /// Tell the other nodes again who is here.
+    RepeatPresence,
+    /// Another node is gone.
+    NodeGone {
+        /// Which.
+        node: NodeId,
+        /// Until when its clients count as present.
+        until: Millis,
+    },
+    /// The time.
+    Tick(Millis),
 }
 
 /// What the shell does for a room, in order.
@@ -136,6 +174,8 @@ pub enum Effect {
     Fetch(Position),
     /// Read the document anew, however often it takes, and answer with [`Input::Reloaded`].
     Reload,
+    /// Tell the other nodes that have this document open, if that can be done now.
+    Publish(PeerMessage),
 }
 
 #[derive(Debug)]
@@ -149,8 +189,8 @@ struct Member<H> {
 
 #[derive(Debug)]
 struct Ticket {
-    session: SessionId,
-    message_id: String,
+    /// Whom to acknowledge it to, as what; nobody when another node sent it.
+    origin: Option<(SessionId, String)>,
     deltas: usize,
     bytes: usize,
 }
@@ -230,6 +270,19 @@ impl<H> Room<H> {
         self.members.len() == self.leaving.len()
             && self.tickets.is_empty()
             && self.reading.is_none()
+            && !self.has_presence()
+    }
+
+    /// When [`Input::Tick`] has something to do.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Millis> {
+        self.awareness.next_expiry()
+    }
+
+    /// Whether clients that are connected to this node are present.
+    #[must_use]
+    pub fn has_presence(&self) -> bool {
+        self.awareness.here().next().is_some()
     }
 
     /// Whether edits were given to the store that it has not answered yet.
@@ -281,6 +334,23 @@ impl<H> Room<H> {
                 }
                 self.read_on(effects);
             }
+            Input::Peer { node, message, now } => self.hear(&node, message, now, effects),
+            Input::Merge(deltas) => {
+                if !deltas.is_empty() {
+                    self.append(None, deltas, effects);
+                }
+            }
+            Input::Head(head) => self.compare(head, effects),
+            Input::Resumed => {
+                self.tell_presence(effects);
+                effects.push(Effect::Publish(PeerMessage::PresenceAsked));
+            }
+            Input::RepeatPresence => self.tell_presence(effects),
+            Input::NodeGone { node, until } => self.awareness.abandon_node(&node, until),
+            Input::Tick(now) => {
+                let gone = self.awareness.expire(now);
+                self.presence_gone(gone, true, effects);
+            }
         }
     }
 
@@ -291,8 +361,13 @@ impl<H> Room<H> {
         command: Command,
         effects: &mut Vec<Effect>,
     ) {
-        if command == Command::Leave {
-            return self.leave(session, effects);
+        match command {
+            Command::Leave => return self.leave(session, effects),
+            Command::Vanish { until } => {
+                self.awareness.abandon(session, until);
+                return self.leave(session, effects);
+            }
+            _ => {}
         }
         let member = self.members.entry(session).or_insert_with(|| Member {
             handle,
@@ -326,7 +401,7 @@ impl<H> Room<H> {
                 }
                 self.presence(session, client, state, clock, effects);
             }
-            Command::Leave => {}
+            Command::Leave | Command::Vanish { .. } => {}
         }
     }
 
@@ -367,12 +442,21 @@ impl<H> Room<H> {
         // The store takes no id twice in one edit, and the second would change nothing.
         let drafts = drafts.into_iter().filter(|draft| known.insert(draft.id.clone()));
         let deltas: Vec<_> = drafts.map(|draft| self.number(draft)).collect();
+        self.append(Some((session, message_id)), deltas, effects);
+    }
+
+    fn append(
+        &mut self,
+        origin: Option<(SessionId, String)>,
+        deltas: Vec<Delta>,
+        effects: &mut Vec<Effect>,
+    ) {
         self.last_ticket += 1;
         let ticket = TicketId(self.last_ticket);
         let bytes = deltas.iter().map(size_of_changes).sum();
         self.deltas_in_flight += deltas.len();
         self.bytes_in_flight += bytes;
-        self.tickets.insert(ticket, Ticket { session, message_id, deltas: deltas.len(), bytes });
+        self.tickets.insert(ticket, Ticket { origin, deltas: deltas.len(), bytes });
         effects.push(Effect::Append { ticket, deltas });
     }
 
@@ -398,39 +482,56 @@ impl<H> Room<H> {
         let mut repeats = Vec::new();
         let mut repeated_up_to = Seq(0);
         let mut arrived = Vec::new();
+        let mut published = Vec::new();
         for edit in edits {
             let Some(ticket) = self.redeem(edit.ticket) else { continue };
-            effects.push(Effect::Send(
-                ticket.session,
-                ServerMessage::Ack { message_id: ticket.message_id },
-            ));
+            let session = ticket.origin.as_ref().map(|(session, _)| *session);
+            if let Some((session, message_id)) = ticket.origin {
+                effects.push(Effect::Send(session, ServerMessage::Ack { message_id }));
+            }
             for (delta, delivery) in edit.deltas {
-                match delivery {
-                    Delivery::Stored(seq) => arrived.push((seq, delta)),
-                    Delivery::Repeated(seq) => {
+                match (delivery, session) {
+                    (Delivery::Stored(seq), Some(_)) => {
+                        published.push((seq, delta.clone()));
+                        arrived.push((seq, delta));
+                    }
+                    (Delivery::Stored(seq), None) => arrived.push((seq, delta)),
+                    (Delivery::Repeated(seq), session) => {
                         repeated_up_to = repeated_up_to.max(seq);
-                        repeats.push((ticket.session, delta));
+                        repeats.extend(session.map(|session| (session, delta)));
                     }
                 }
             }
         }
+        if !published.is_empty() {
+            let message = PeerMessage::Stored { epoch, deltas: published };
+            effects.push(Effect::Publish(message));
+        }
+        self.arrive(epoch, arrived, effects);
+        if self.position.epoch == epoch && repeated_up_to > self.position.seq {
+            // Stored by a try that seemed to fail, or by another node.
+            self.catch_up(effects);
+        }
+        for (session, delta) in repeats {
+            self.answer_repeat(session, &delta, effects);
+        }
+    }
+
+    /// Takes numbered deltas, whoever stored them.
+    fn arrive(&mut self, epoch: Epoch, deltas: Vec<(Seq, Delta)>, effects: &mut Vec<Effect>) {
         if self.position.seq == Seq(0) {
             // A document that nobody had written has no epoch until its first delta.
             self.position.epoch = epoch;
         }
-        if self.position.epoch == epoch {
-            self.arrived.extend(arrived);
-            self.advance(effects);
-            if repeated_up_to > self.position.seq {
-                // Stored by a try that seemed to fail, or by another node.
-                self.catch_up(effects);
-            }
-        } else {
+        if self.position.epoch != epoch {
             self.behind = self.reading.is_some();
-            self.read(Effect::Reload, effects);
+            return self.read(Effect::Reload, effects);
         }
-        for (session, delta) in repeats {
-            self.answer_repeat(session, &delta, effects);
+        self.arrived.extend(deltas);
+        self.advance(effects);
+        while self.arrived.len() > ARRIVED_MAX {
+            self.arrived.pop_last();
+            self.behind = true;
         }
     }
 
@@ -451,9 +552,9 @@ impl<H> Room<H> {
     fn not_stored(&mut self, tickets: &[TicketId], code: ErrorCode, effects: &mut Vec<Effect>) {
         for id in tickets {
             let Some(ticket) = self.redeem(*id) else { continue };
-            let error =
-                ErrorReply::new(code).on(&self.id).answering(Some(ticket.message_id.as_str()));
-            effects.push(Effect::Send(ticket.session, ServerMessage::Error(error)));
+            let Some((session, message_id)) = ticket.origin else { continue };
+            let error = ErrorReply::new(code).on(&self.id).answering(Some(message_id.as_str()));
+            effects.push(Effect::Send(session, ServerMessage::Error(error)));
         }
         // The store may have taken them all the same.
         if code.is_retryable() {
@@ -536,117 +637,11 @@ impl<H> Room<H> {
         self.advance(effects);
     }
 
-    /// Sends the current value of each field, once however often it was written.
-    fn broadcast(
-        &self,
-        dirty: BTreeSet<FieldName>,
-        writers: &BTreeSet<ClientId>,
-        effects: &mut Vec<Effect>,
-    ) {
-        if dirty.is_empty() {
-            return;
-        }
-        let clock = match self.document.stamp() {
-            // The document was deleted; clients cannot read a delta whose clock is empty.
-            0 => JsonText::from_trusted("{\"server\":1}"),
-            _ => self.stamp_clock(writers),
-        };
-        effects.extend(dirty.into_iter().map(|name| {
-            let field = self.document.field(name.as_str());
-            let value = field.map_or(Change::Delete, |field| field.value.clone());
-            Effect::Broadcast(self.delta(name, value, &clock))
-        }));
-    }
-
-    fn delta(&self, field: FieldName, value: Change, clock: &JsonText) -> ServerMessage {
-        ServerMessage::Delta { document: self.id.clone(), field, value, clock: clock.clone() }
-    }
-
-    /// The document stamp under `server` and under those who write here, so that their next own
-    /// edit counts higher than everything they have seen. Empty while nobody has written.
-    fn stamp_clock(&self, first: &BTreeSet<ClientId>) -> JsonText {
-        let stamp = self.document.stamp();
-        if stamp == 0 {
-            return JsonText::from_trusted("{}");
-        }
-        let others = self.members.values().flat_map(|member| &member.writers);
-        let named: BTreeSet<_> = first.iter().chain(others).take(FEEDBACK_CLIENTS_MAX).collect();
-        let mut out = Vec::with_capacity(32 * (1 + named.len()));
-        out.extend_from_slice(b"{\"server\":");
-        write_number(&mut out, stamp);
-        for client in named {
-            out.push(b',');
-            write_string(&mut out, client.as_str());
-            out.push(b':');
-            write_number(&mut out, stamp);
-        }
-        out.push(b'}');
-        JsonText::from_trusted(&String::from_utf8(out).unwrap_or_default())
-    }
-
-    fn state(&self) -> JsonText {
-        let mut out = Vec::with_capacity(1024);
-        out.push(b'{');
-        for (at, (name, value)) in self.document.live_fields().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            write_string(&mut out, name.as_str());
-            out.push(b':');
-            out.extend_from_slice(value.as_str().as_bytes());
-        }
-        out.push(b'}');
-        JsonText::from_trusted(&String::from_utf8(out).unwrap_or_default())
-    }
-
-    fn everybody(&self, but: Option<&ClientId>) -> ServerMessage {
-        let states = self
-            .awareness
-            .entries()
-            .filter(|(client, _)| Some(*client) != but)
-            .map(|(client, entry)| Presence {
-                client: client.clone(),
-                state: entry.state.clone(),
-                clock: entry.clock,
-            })
-            .collect();
-        ServerMessage::AwarenessState { document: self.id.clone(), states }
-    }
-
-    fn presence(
-        &mut self,
-        session: SessionId,
-        client: ClientId,
-        state: Option<JsonText>,
-        clock: u64,
-        effects: &mut Vec<Effect>,
-    ) {
-        let taken = match &state {
-            Some(state) => {
-                self.awareness.update(session, &client, state.clone(), clock).map(|()| true)
-            }
-            None => self.awareness.remove(session, &client, clock),
-        };
-        match taken {
-            Ok(true) => effects.push(Effect::BroadcastPresence(ServerMessage::AwarenessUpdate {
-                document: self.id.clone(),
-                client,
-                state,
-                clock,
-            })),
-            Ok(false) | Err(Refused::Stale) => {}
-            Err(refused) => {
-                let error = ErrorReply::new(ErrorCode::LimitExceeded).because(refused);
-                effects.push(Effect::Send(session, ServerMessage::Error(error.on(&self.id))));
-            }
-        }
-    }
-
     /// Lets those go who left and whose edits were answered, by the input before this one.
     fn dismiss(&mut self) {
         let Self { leaving, members, tickets, .. } = self;
         leaving.retain(|session| {
-            let waits = tickets.values().any(|ticket| ticket.session == *session);
+            let waits = tickets.values().any(|ticket| ticket.is_of(*session));
             if !waits {
                 members.remove(session);
             }
@@ -655,7 +650,7 @@ impl<H> Room<H> {
     }
 
     fn leave(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
-        if self.tickets.values().any(|ticket| ticket.session == session) {
+        if self.tickets.values().any(|ticket| ticket.is_of(session)) {
             if let Some(member) = self.members.get_mut(&session) {
                 self.leaving.insert(session);
                 member.follows_document = false;
@@ -665,14 +660,14 @@ impl<H> Room<H> {
         } else {
             self.members.remove(&session);
         }
-        for (client, clock) in self.awareness.disconnect(session) {
-            effects.push(Effect::BroadcastPresence(ServerMessage::AwarenessUpdate {
-                document: self.id.clone(),
-                client,
-                state: None,
-                clock,
-            }));
-        }
+        let gone = self.awareness.disconnect(session);
+        self.presence_gone(gone, true, effects);
+    }
+}
+
+impl Ticket {
+    fn is_of(&self, session: SessionId) -> bool {
+        self.origin.as_ref().is_some_and(|(origin, _)| *origin == session)
     }
 }
 

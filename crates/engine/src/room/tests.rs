@@ -1,6 +1,8 @@
 //! What a room promises, one promise a test.
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod peers;
+
 use super::*;
 use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, VALUE_BYTES_MAX};
 use crate::wire::message::Presence;
@@ -69,7 +71,19 @@ impl Room<&'static str> {
     fn hears(&mut self, input: Input<&'static str>) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.handle(input, &mut effects);
+        effects.retain(|effect| !matches!(effect, Effect::Publish(_)));
         effects
+    }
+
+    /// What the other nodes are told.
+    fn tells(&mut self, input: Input<&'static str>) -> Vec<PeerMessage> {
+        let mut effects = Vec::new();
+        self.handle(input, &mut effects);
+        let told = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Publish(message) => Some(message),
+            _ => None,
+        });
+        told.collect()
     }
 
     fn wants(&mut self, session: SessionId, command: Command) -> Vec<Effect> {

@@ -536,6 +536,8 @@ impl World {
                 Effect::Append { ticket, deltas } => self.appends.push_back((ticket, deltas)),
                 Effect::Fetch(after) => self.reads.push_back(Some(after)),
                 Effect::Reload => self.reads.push_back(None),
+                // Nobody else has the document open.
+                Effect::Publish(_) => {}
             }
         }
         assert!(self.reads.len() + self.read.len() <= 1, "more than one read under way");

@@ -1,0 +1,122 @@
+//! What the nodes of one community tell each other.
+//!
+//! Every one of these may be lost, repeated, delayed or overtaken by another. None is needed to
+//! converge where the store is shared: they make it quick.
+
+use serde::{Deserialize, Serialize};
+
+use crate::delta::Delta;
+use crate::ids::{ClientId, DocumentId};
+use crate::json::JsonText;
+use crate::position::{Epoch, Position, Seq};
+
+/// The form of the bytes. A node drops what it does not read: another version is a lost message.
+const VERSION: u8 = 1;
+
+/// Bytes of one message. A longer one is not worth its way: the others read the store instead.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 256 << 10;
+
+/// What one node tells the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// These were stored.
+    Stored {
+        /// In which life of the document.
+        epoch: Epoch,
+        /// Numbered, in order.
+        deltas: Vec<(Seq, Delta)>,
+    },
+    /// The store stands here; read it.
+    Head(Position),
+    /// Presence of clients of the sender.
+    Presence {
+        /// Whether this was said before; else it changed.
+        is_repeated: bool,
+        /// Each with its state, none when it is gone, and its clock.
+        entries: Vec<(ClientId, Option<JsonText>, u64)>,
+    },
+    /// Say who is there, please: the sender has opened the document, or missed something.
+    PresenceAsked,
+    /// The sender is there.
+    Alive,
+    /// The sender stops; its clients are on their way to others.
+    Leaving,
+    /// Where no store is shared: say what you have of this document.
+    DocumentAsked(DocumentId),
+    /// The answer, in parts.
+    DocumentHeld {
+        /// Some of the deltas that make up the document.
+        deltas: Vec<Delta>,
+        /// Whether this is the last part.
+        is_last: bool,
+    },
+}
+
+/// Bytes that are no message this program can read.
+#[derive(Debug, thiserror::Error)]
+#[error("not a message between nodes of this version")]
+pub struct Unreadable;
+
+impl PeerMessage {
+    /// The bytes, unless there are more than [`PEER_MESSAGE_BYTES_MAX`].
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let bytes = postcard::to_extend(self, vec![VERSION]).ok()?;
+        (bytes.len() <= PEER_MESSAGE_BYTES_MAX).then_some(bytes)
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes.split_first() {
+            Some((&VERSION, body)) => postcard::from_bytes(body).map_err(|_| Unreadable),
+            _ => Err(Unreadable),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::VectorClock;
+    use crate::delta::{Change, DeltaId};
+    use crate::ids::FieldName;
+
+    #[test]
+    fn every_message_reads_as_it_was_written() {
+        let ann = ClientId::new("ann").unwrap();
+        let delta = Delta {
+            id: DeltaId::new("d"),
+            client: ann.clone(),
+            clock: VectorClock::dot(&ann, 3),
+            timestamp: 1_790_000_000_000,
+            changes: vec![
+                (FieldName::new("a").unwrap(), Change::Set(JsonText::parse("1e400").unwrap())),
+                (FieldName::new("b").unwrap(), Change::Delete),
+            ],
+        };
+        for message in [
+            PeerMessage::Stored { epoch: Epoch(9), deltas: vec![(Seq(4), delta.clone())] },
+            PeerMessage::Head(Position { epoch: Epoch(9), seq: Seq(4) }),
+            PeerMessage::Presence { is_repeated: true, entries: vec![(ann, None, 3)] },
+            PeerMessage::PresenceAsked,
+            PeerMessage::Alive,
+            PeerMessage::Leaving,
+            PeerMessage::DocumentAsked(DocumentId::new("doc").unwrap()),
+            PeerMessage::DocumentHeld { deltas: vec![delta], is_last: true },
+        ] {
+            let bytes = message.encode().unwrap();
+            assert_eq!(PeerMessage::decode(&bytes).unwrap(), message);
+            assert!(PeerMessage::decode(&bytes[1..]).is_err(), "without its version");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_sent() {
+        let text = JsonText::parse(&format!("\"{}\"", "x".repeat(PEER_MESSAGE_BYTES_MAX))).unwrap();
+        let entries = vec![(ClientId::new("ann").unwrap(), Some(text), 1)];
+        assert_eq!(PeerMessage::Presence { is_repeated: false, entries }.encode(), None);
+    }
+}

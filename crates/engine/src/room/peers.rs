@@ -1,0 +1,44 @@
+//! What other nodes and the store say of the document.
+
+use crate::ids::{Millis, NodeId};
+use crate::peer::PeerMessage;
+use crate::position::{Position, Seq};
+
+use super::{Effect, Room};
+
+impl<H> Room<H> {
+    pub(super) fn hear(
+        &mut self,
+        node: &NodeId,
+        message: PeerMessage,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        match message {
+            PeerMessage::Stored { epoch, deltas } => self.arrive(epoch, deltas, effects),
+            PeerMessage::Head(head) => self.compare(Some(head), effects),
+            PeerMessage::Presence { is_repeated, entries } => {
+                self.hear_presence(node, now, is_repeated, entries, effects);
+            }
+            PeerMessage::PresenceAsked => self.tell_presence(effects),
+            PeerMessage::Alive
+            | PeerMessage::Leaving
+            | PeerMessage::DocumentAsked(_)
+            | PeerMessage::DocumentHeld { .. } => {}
+        }
+    }
+
+    /// Reads what the store has beyond the room's position, or another life of the document.
+    pub(super) fn compare(&mut self, head: Option<Position>, effects: &mut Vec<Effect>) {
+        let head = head.unwrap_or_default();
+        if self.position.seq == Seq(0) && head.seq > Seq(0) {
+            self.position.epoch = head.epoch;
+        }
+        if head.epoch != self.position.epoch && self.position.seq > Seq(0) {
+            self.behind = self.reading.is_some();
+            self.read(Effect::Reload, effects);
+        } else if head.seq > self.position.seq {
+            self.catch_up(effects);
+        }
+    }
+}
