@@ -92,6 +92,8 @@ pub struct StorageConfig {
     pub write_hold: Duration,
     /// When documents get snapshots and what happens to the edits these cover.
     pub compaction: CompactionConfig,
+    /// The bus to other nodes, if there are any.
+    pub redis: Option<RedisConfig>,
 }
 
 /// When documents get snapshots and what happens to the edits these cover.
@@ -127,6 +129,15 @@ pub enum StorageProvider {
     Sqlite(PathBuf),
     /// A PostgreSQL database.
     PostgreSql(Box<PostgreSqlConfig>),
+}
+
+/// How to reach the other nodes.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// The server in between.
+    pub endpoint: RedisEndpoint,
+    /// What the names of all channels begin with; the same on all nodes of one community.
+    pub prefix: String,
 }
 
 /// How to use a PostgreSQL database.
@@ -250,7 +261,6 @@ fn resolve(values: &mut Values, unused: Vec<String>, development: bool) -> Optio
     let listen = resolve_listen(values);
     let auth_required = values.read(&setting::AUTH_REQUIRED);
     let storage = resolve_storage(values, development);
-    refuse_redis(values);
     let ws = resolve_ws(values);
     let max_clock_skew = values.read(&setting::MAX_CLOCK_SKEW);
     let cors = values.read(&setting::CORS_ORIGIN);
@@ -315,6 +325,7 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
     let pool_max = values.read(&setting::POSTGRES_POOL_MAX);
     let pool_min = resolve_pool_min(values, pool_max);
     let lanes = values.read(&setting::POSTGRES_LANES);
+    let redis = resolve_redis(values);
     let provider = match name? {
         ProviderName::InMemory => StorageProvider::InMemory,
         ProviderName::Sqlite => StorageProvider::Sqlite(path?),
@@ -334,7 +345,12 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
             StorageProvider::PostgreSql(Box::new(postgresql))
         }
     };
-    Some(StorageConfig { provider, write_hold: write_hold?, compaction: compaction? })
+    Some(StorageConfig {
+        provider,
+        write_hold: write_hold?,
+        compaction: compaction?,
+        redis: redis?,
+    })
 }
 
 /// A database that somebody named must not be ignored: only the name of another provider does that.
@@ -409,18 +425,14 @@ fn resolve_pool_min(values: &mut Values, pool_max: Option<usize>) -> Option<usiz
     None
 }
 
-/// Running as one of several instances without the bus would lose updates between them, so asking
-/// for it is an error and no warning.
-fn refuse_redis(values: &mut Values) {
-    let about = &setting::REDIS_ENABLED.about;
-    if values.read(&setting::REDIS_ENABLED) != Some(true) {
-        return;
+/// `None` for the outside when an error was recorded, for the inside when it isn't enabled.
+fn resolve_redis(values: &mut Values) -> Option<Option<RedisConfig>> {
+    if !values.read(&setting::REDIS_ENABLED)? {
+        return Some(None);
     }
-    // Both mistakes are reported at once.
-    let _ = values.read(&setting::REDIS_CONNECTION);
-    let origin = values.origin(about).cloned().unwrap_or(Origin::Default);
-    let message = "this version runs as a single instance; expected STORAGE__REDIS__ENABLED=false";
-    values.refuse(ConfigError::at(about.key, &origin, message));
+    let endpoint = values.read(&setting::REDIS_CONNECTION);
+    let prefix = values.read(&setting::REDIS_PREFIX);
+    Some(Some(RedisConfig { endpoint: endpoint?, prefix: prefix? }))
 }
 
 fn resolve_ws(values: &mut Values) -> Option<WsConfig> {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use synckit_engine::ids::DocumentId;
 use synckit_engine::limits::Limits;
+use synckit_engine::position::{Position, Seq};
+use synckit_engine::room::Input;
 use synckit_store::StorageProvider;
 use tokio::sync::mpsc;
 
 use crate::committer::Committer;
 use crate::compactor::Compactor;
-use crate::room_task::{self, RoomMessage, RoomTask};
+use crate::peers::Peers;
+use crate::room_task::{self, RoomInput, RoomMessage, RoomTask};
 use crate::shutdown::Shutdown;
 
 /// Enough that two cores rarely meet at one lock.
@@ -22,17 +25,54 @@ const SHARDS: usize = 32;
 /// Commands waiting for one room. When full, the readers of its writers' sockets wait.
 const MAILBOX: usize = 1_024;
 
+/// What other nodes say waiting for one room. When full it is lost, and made good later.
+const PEER_MAILBOX: usize = 256;
+
 /// How a connection reaches a room. A room lives at least as long as anyone holds one of these.
 pub(crate) type RoomHandle = mpsc::Sender<RoomMessage>;
+
+/// An open room.
+#[derive(Debug)]
+struct Open {
+    handle: RoomHandle,
+    /// What other nodes and the store say.
+    peers: mpsc::Sender<RoomInput>,
+    standing: Arc<Standing>,
+}
+
+/// Where a room stands, for others to look at; nowhere while it loads.
+#[derive(Debug, Default)]
+pub(crate) struct Standing(Mutex<Option<Position>>);
+
+impl Standing {
+    pub(crate) fn set(&self, position: Position) {
+        *self.0.lock() = Some(position);
+    }
+
+    /// Whether a document that stood at `head` a while ago shows that the room missed something.
+    fn is_behind(&self, head: Option<Position>) -> bool {
+        let Some(here) = *self.0.lock() else { return false };
+        match head {
+            Some(head) if here.seq == Seq(0) || here.epoch == head.epoch => head.seq > here.seq,
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        self.0.lock().is_some_and(|position| position.seq > Seq(0))
+    }
+}
 
 /// The open rooms, and what a new one needs.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    shards: Box<[Mutex<HashMap<DocumentId, RoomHandle>>]>,
+    shards: Box<[Mutex<HashMap<DocumentId, Open>>]>,
     hasher: RandomState,
     pub(crate) provider: Arc<dyn StorageProvider>,
     pub(crate) committer: Committer,
     pub(crate) compactor: Compactor,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
 }
@@ -42,6 +82,7 @@ impl Hub {
         provider: Arc<dyn StorageProvider>,
         committer: Committer,
         compactor: Compactor,
+        peers: Arc<Peers>,
         limits: Limits,
         shutdown: Shutdown,
     ) -> Self {
@@ -52,6 +93,7 @@ impl Hub {
             provider,
             committer,
             compactor,
+            peers,
             limits,
             shutdown,
         }
@@ -61,11 +103,19 @@ impl Hub {
     pub(crate) fn room(self: &Arc<Self>, document: &DocumentId) -> RoomHandle {
         let mut rooms = self.shard(document).lock();
         match rooms.entry(document.clone()) {
-            Entry::Occupied(open) => open.get().clone(),
+            Entry::Occupied(open) => open.get().handle.clone(),
             Entry::Vacant(vacant) => {
                 let (handle, mailbox) = mpsc::channel(MAILBOX);
-                vacant.insert(handle.clone());
-                let task = RoomTask::new(Arc::clone(self), document.clone(), mailbox);
+                let (peers, heard) = mpsc::channel(PEER_MAILBOX);
+                let standing = Arc::new(Standing::default());
+                let task = RoomTask::new(
+                    Arc::clone(self),
+                    document.clone(),
+                    mailbox,
+                    heard,
+                    Arc::clone(&standing),
+                );
+                vacant.insert(Open { handle: handle.clone(), peers, standing });
                 self.shutdown.rooms.spawn(room_task::run(task));
                 handle
             }
@@ -82,16 +132,61 @@ impl Hub {
         let mut rooms = self.shard(document).lock();
         let unused = rooms
             .get(document)
-            .is_some_and(|handle| handle.strong_count() == 1 && mailbox.is_empty());
+            .is_some_and(|open| open.handle.strong_count() == 1 && mailbox.is_empty());
         if unused {
             rooms.remove(document);
+            // Under the lock, so that a room that is opened next subscribes after this.
+            self.peers.bus().unsubscribe(document);
         }
         unused
     }
 
     /// Forgets a room that failed, whoever holds handles of it: their sends will fail.
     pub(crate) fn forget(&self, document: &DocumentId) {
-        self.shard(document).lock().remove(document);
+        if self.shard(document).lock().remove(document).is_some() {
+            self.peers.bus().unsubscribe(document);
+        }
+    }
+
+    /// Gives a room what another node says, unless it isn't open here or hears too much already.
+    pub(crate) fn give(&self, document: &DocumentId, input: RoomInput) {
+        if let Some(open) = self.shard(document).lock().get(document)
+            && open.peers.try_send(input).is_err()
+        {
+            tracing::debug!(document.id = %document, "a message of another node was not taken");
+        }
+    }
+
+    /// Gives every room the same.
+    pub(crate) fn give_all(&self, input: impl Fn() -> RoomInput) {
+        for shard in &self.shards {
+            for open in shard.lock().values() {
+                // One that has no place for it hears enough to be told again.
+                let _ = open.peers.try_send(input());
+            }
+        }
+    }
+
+    /// Tells a room where the store stands if it should have come to `expected` by now.
+    pub(crate) fn compare(
+        &self,
+        document: &DocumentId,
+        head: Option<Position>,
+        expected: Option<Position>,
+    ) {
+        let rooms = self.shard(document).lock();
+        let Some(open) = rooms.get(document) else { return };
+        let was_deleted = head.is_none() && open.standing.is_written();
+        if was_deleted || open.standing.is_behind(expected) {
+            let _ = open.peers.try_send(Input::Head(head));
+        }
+    }
+
+    /// The documents whose rooms are open.
+    pub(crate) fn open_documents(&self) -> Vec<DocumentId> {
+        let documents =
+            self.shards.iter().flat_map(|shard| shard.lock().keys().cloned().collect::<Vec<_>>());
+        documents.collect()
     }
 
     /// How many rooms are open.
@@ -99,7 +194,7 @@ impl Hub {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    fn shard(&self, document: &DocumentId) -> &Mutex<HashMap<DocumentId, RoomHandle>> {
+    fn shard(&self, document: &DocumentId) -> &Mutex<HashMap<DocumentId, Open>> {
         let hash = self.hasher.hash_one(document);
         &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
     }

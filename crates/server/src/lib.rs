@@ -1,10 +1,11 @@
 //! The IO shell of the sync server: sockets, tasks, storage and configuration around the logic
 //! of `synckit-engine`.
 //!
-//! Reading order: `server` (start and stop), `http`, `connection`, `hub`, `room_task`,
-//! `committer`, `storage`, `config`, `cli`, `migrate`, `bench`.
+//! Reading order: `server` (start and stop), `http`, `connection`, `hub`, `room_task`, `peers`,
+//! `bus`, `committer`, `storage`, `config`, `cli`, `migrate`, `bench`.
 
 pub mod bench;
+mod bus;
 pub mod cli;
 mod committer;
 mod compactor;
@@ -14,6 +15,7 @@ mod http;
 mod hub;
 mod loader;
 pub mod migrate;
+mod peers;
 mod room_task;
 pub mod server;
 mod shutdown;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use synckit_engine::ids::{DocumentId, SessionId};
 use synckit_engine::limits::Limits;
+use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
 use synckit_engine::room::{Command, Effect, Input, Room};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
@@ -14,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::committer::Ticket;
 use crate::connection::outbox::{Broadcast, Outbox, Part};
-use crate::hub::Hub;
+use crate::hub::{Hub, Standing};
 use crate::loader::{self, Backoff, Loaded, Missing, Tail};
+use crate::time::now_millis;
 
 /// How long a room stays after the last connection has left: a reload of the page should find
 /// the document in memory.
@@ -23,6 +25,12 @@ const IDLE_RELEASE: Duration = Duration::from_secs(30);
 
 /// How long the first readers of a document wait for a store that does not answer.
 const LOAD_DEADLINE: Duration = Duration::from_secs(8);
+
+/// How long a room waits for what other nodes hold of its document, where no store is shared.
+const PEERS_ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+/// How long a load waits for its subscription, which takes a round trip.
+const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Commands taken from the mailbox before the outboxes are woken.
 const COMMANDS_AT_ONCE: usize = 256;
@@ -58,6 +66,9 @@ pub(crate) struct RoomTask {
     hub: Arc<Hub>,
     document: DocumentId,
     mailbox: mpsc::Receiver<RoomMessage>,
+    /// What other nodes and the store say.
+    heard: mpsc::Receiver<RoomInput>,
+    standing: Arc<Standing>,
     answers: mpsc::Receiver<RoomInput>,
     answer_to: mpsc::Sender<RoomInput>,
     lane: mpsc::Sender<Ticket>,
@@ -70,14 +81,31 @@ impl RoomTask {
         hub: Arc<Hub>,
         document: DocumentId,
         mailbox: mpsc::Receiver<RoomMessage>,
+        heard: mpsc::Receiver<RoomInput>,
+        standing: Arc<Standing>,
     ) -> Self {
         let Limits { edits_in_flight_max, .. } = hub.limits;
         let (answer_to, answers) = mpsc::channel(edits_in_flight_max + OTHER_ANSWERS);
         let lane = hub.committer.lane(&document);
-        Self { hub, document, mailbox, answers, answer_to, lane, tail: Tail::default() }
+        Self {
+            hub,
+            document,
+            mailbox,
+            heard,
+            standing,
+            answers,
+            answer_to,
+            lane,
+            tail: Tail::default(),
+        }
     }
 
+    /// Hears the other nodes first: what they store while the document is read must not be missed.
     async fn load(&mut self) -> Result<Room<Arc<Outbox>>, StoreError> {
+        let subscribe = self.hub.peers.bus().subscribe(&self.document);
+        if !matches!(tokio::time::timeout(SUBSCRIBE_DEADLINE, subscribe).await, Ok(true)) {
+            tracing::debug!(document.id = %self.document, "opened without hearing other nodes");
+        }
         let store = self.hub.provider.documents();
         let mut backoff = Backoff::new();
         let end = Instant::now() + LOAD_DEADLINE;
@@ -95,6 +123,30 @@ impl RoomTask {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Brings a room up to what the other nodes hold, as far as they say so in time.
+    async fn ask_peers(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
+        let mut silent = self.hub.peers.known();
+        if self.hub.peers.is_store_shared() || silent == 0 {
+            return;
+        }
+        self.hub.peers.ask_for(&self.document);
+        let end = Instant::now() + PEERS_ANSWER_WITHIN;
+        while silent > 0 || room.awaits_store() {
+            let input = tokio::select! {
+                Some(input) = self.answers.recv() => input,
+                Some(input) = self.heard.recv() => {
+                    if let Input::Peer { message: PeerMessage::DocumentHeld { is_last: true, .. }, .. } = &input {
+                        silent = silent.saturating_sub(1);
+                    }
+                    as_merge(input)
+                }
+                () = tokio::time::sleep_until(end) => return,
+            };
+            room.handle(input, effects);
+            self.perform(room, effects).await;
         }
     }
 
@@ -170,6 +222,7 @@ impl RoomTask {
                 }
                 Effect::Fetch(position) => self.read(Some(position)),
                 Effect::Reload => self.read(None),
+                Effect::Publish(message) => self.hub.peers.tell(&self.document, message),
             }
         }
         for outbox in wake {
@@ -239,8 +292,16 @@ pub(crate) async fn run(mut task: RoomTask) {
     let room = &mut members.room;
     let drain = task.hub.shutdown.drain.clone();
     let mut effects = Vec::new();
+    task.ask_peers(room, &mut effects).await;
+    room.handle(Input::Resumed, &mut effects);
+    task.perform(room, &mut effects).await;
     let mut answers = Vec::new();
+    let mut idle_since = Instant::now();
     loop {
+        if !room.is_idle() {
+            idle_since = Instant::now();
+        }
+        task.standing.set(room.position());
         if drain.is_cancelled() && task.mailbox.is_empty() && !room.awaits_store() {
             return;
         }
@@ -263,10 +324,17 @@ pub(crate) async fn run(mut task: RoomTask) {
                     room.handle(message.into(), &mut effects);
                 }
             }
-            () = tokio::time::sleep(IDLE_RELEASE), if room.is_idle() => {
+            Some(input) = task.heard.recv(), if room.has_room() => {
+                room.handle(as_merge(input), &mut effects);
+            }
+            () = until(room.next_tick()), if room.next_tick().is_some() => {
+                room.handle(Input::Tick(now_millis()), &mut effects);
+            }
+            () = tokio::time::sleep_until(idle_since + IDLE_RELEASE), if room.is_idle() => {
                 if task.hub.release(&task.document, &task.mailbox) {
                     return;
                 }
+                idle_since = Instant::now();
             }
             () = drain.cancelled(), if !drain.is_cancelled() => {}
         }
@@ -278,4 +346,20 @@ impl From<RoomMessage> for RoomInput {
     fn from(message: RoomMessage) -> Self {
         Self::Command { session: message.session, handle: message.outbox, command: message.command }
     }
+}
+
+/// What another node holds is to be stored here too, where no store is shared.
+fn as_merge(input: RoomInput) -> RoomInput {
+    match input {
+        Input::Peer { message: PeerMessage::DocumentHeld { deltas, .. }, .. } => {
+            Input::Merge(deltas)
+        }
+        input => input,
+    }
+}
+
+/// Waits until a time by the clock on the wall.
+async fn until(at: Option<synckit_engine::ids::Millis>) {
+    let wait = at.unwrap_or_default().saturating_sub(now_millis());
+    tokio::time::sleep(Duration::from_millis(wait)).await;
 }

@@ -9,8 +9,12 @@ use synckit_engine::ids::NodeId;
 use synckit_engine::limits::Limits;
 use synckit_store::{Durability, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::local::LocalNetwork;
+use crate::bus::redis::{RedisBus, RedisOptions};
+use crate::bus::{self, Bus};
 use crate::committer::Committer;
 use crate::compactor::Compactor;
 use crate::config::{self, Config};
@@ -18,6 +22,7 @@ use crate::connection::admission::Admission;
 use crate::connection::{Connections, Settings};
 use crate::http::{self, App, Readiness};
 use crate::hub::Hub;
+use crate::peers::Peers;
 use crate::shutdown::Shutdown;
 use crate::storage;
 use crate::time::millis;
@@ -40,6 +45,9 @@ pub enum Error {
     /// The file of the provider sqlite can't be used.
     #[error("storage.sqlite.path: {0}")]
     File(StoreError),
+    /// The bus to the other nodes can't be used.
+    #[error("storage.redis.connectionstring: {0}")]
+    Bus(String),
     /// The deadline for stopping passed with work left; what was acknowledged is stored all the
     /// same.
     #[error("shutdown.deadline_ms: the deadline passed before everything was finished")]
@@ -53,6 +61,7 @@ impl Error {
         match self {
             Self::Listen { .. } => true,
             Self::Storage(error) | Self::File(error) => !error.is_transient(),
+            Self::Bus(_) => true,
             Self::Shutdown => false,
         }
     }
@@ -104,8 +113,34 @@ impl Server {
             shutdown.drain.clone(),
             &shutdown.rooms,
         );
-        let hub =
-            Arc::new(Hub::new(storage.provider, committer, compactor, limits(&config), shutdown));
+        let (events, heard) = mpsc::channel(bus::EVENTS_WAITING_MAX);
+        let bus: Arc<dyn Bus> = match &config.storage.redis {
+            None => Arc::new(LocalNetwork::new().join(node.clone(), events)),
+            Some(redis) => {
+                let options = RedisOptions::new(redis.endpoint.clone(), redis.prefix.as_str());
+                Arc::new(
+                    RedisBus::start(options, node.clone(), events, &shutdown.lanes)
+                        .await
+                        .map_err(|error| Error::Bus(error.to_string()))?,
+                )
+            }
+        };
+        let is_shared = durability == Durability::Server;
+        if !is_shared && !bus.is_alone() {
+            tracing::warn!(
+                "nodes share no store: what one has not sent to another when it stops is lost"
+            );
+        }
+        let peers = Arc::new(Peers::new(bus, is_shared));
+        let hub = Arc::new(Hub::new(
+            storage.provider,
+            committer,
+            compactor,
+            Arc::clone(&peers),
+            limits(&config),
+            shutdown,
+        ));
+        peers.start(&hub, heard);
         let settings = Settings::from(&config.ws);
         let app = App {
             connections: Connections::new(Arc::clone(&hub), node, settings),
@@ -153,6 +188,7 @@ impl Server {
         stop.cancelled().await;
         tracing::info!("stopping");
         let in_time = shutdown.run(self.config.shutdown_deadline).await;
+        self.app.hub.peers.close().await;
         tracing::info!(in_time, "stopped");
         if in_time { Ok(()) } else { Err(Error::Shutdown) }
     }

@@ -18,15 +18,13 @@ const FOREIGN_PREFIX: &str = "SYNCKIT_TEST_";
 
 /// Settings of the reference servers without a counterpart here. Deployments carry them over, so
 /// they are reported instead of refused.
-const WITHOUT_EFFECT: [&str; 13] = [
+const WITHOUT_EFFECT: [&str; 11] = [
     "ASPNETCORE_ENVIRONMENT",
-    "CONNECTIONSTRINGS__REDIS",
     "DATABASE_POOL_MAX",
     "DATABASE_POOL_MIN",
     "ENVIRONMENT",
     "NODE_ENV",
     "RATE_LIMIT_PER_MINUTE",
-    "REDIS_CHANNEL_PREFIX",
     "SYNCKIT_AUTH_APIKEYS",
     "SYNCKIT_STORAGE_MODEL",
     "WS_ACCEPT_CONCURRENCY",

@@ -182,6 +182,7 @@ pub(super) struct Host;
 pub(super) struct FilePath;
 pub(super) struct PostgresConnection;
 pub(super) struct RedisConnection;
+pub(super) struct ChannelPrefix;
 pub(super) struct Origins;
 pub(super) struct LogLevel;
 
@@ -246,6 +247,24 @@ impl Accepts for RedisConnection {
 impl Parse<RedisEndpoint> for RedisConnection {
     fn parse(&self, text: &str) -> Result<RedisEndpoint, String> {
         redis::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+/// Longer ones cost every message.
+const CHANNEL_PREFIX_BYTES_MAX: usize = 64;
+
+impl Accepts for ChannelPrefix {
+    fn accepts(&self) -> String {
+        format!("1 to {CHANNEL_PREFIX_BYTES_MAX} characters out of ! to ~, without braces")
+    }
+}
+
+impl Parse<String> for ChannelPrefix {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        // Braces would put all channels into one slot of a Redis Cluster.
+        let is_fit = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+        let fits = (1..=CHANNEL_PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_fit);
+        if fits { Ok(text.to_owned()) } else { Err(self.expected()) }
     }
 }
 

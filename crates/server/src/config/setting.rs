@@ -10,8 +10,8 @@ use synckit_store::postgres::connection_string::ConnectionSettings;
 
 use super::listen::ListenUrls;
 use super::parse::{
-    Accepts, Bound, Bytes, FilePath, Host, LOG_FORMAT, LogLevel, Milliseconds, Origins, PROVIDER,
-    Parse, PostgresConnection, RedisConnection, Retention, SWITCH, Urls, Whole,
+    Accepts, Bound, Bytes, ChannelPrefix, FilePath, Host, LOG_FORMAT, LogLevel, Milliseconds,
+    Origins, PROVIDER, Parse, PostgresConnection, RedisConnection, Retention, SWITCH, Urls, Whole,
 };
 use super::redis::RedisEndpoint;
 use super::{CorsOrigins, History, LogFormat, ProviderName};
@@ -115,11 +115,16 @@ settings! {
         "How long edits that a snapshot covers are kept.";
     REDIS_ENABLED: bool = "storage.redis.enabled", ["STORAGE__REDIS__ENABLED"],
         Some("false"), Public, SWITCH,
-        "Sharing documents between instances through Redis; this version refuses true.";
+        "Whether several instances share their documents, and tell each other of edits and \
+         presence through Redis.";
     REDIS_CONNECTION: RedisEndpoint = "storage.redis.connectionstring",
-        ["STORAGE__REDIS__CONNECTIONSTRING", "REDIS_URL"],
+        ["STORAGE__REDIS__CONNECTIONSTRING", "ConnectionStrings__redis", "REDIS_URL"],
         Some("localhost:6379"), Secret, RedisConnection,
         "The Redis server; read only when storage.redis.enabled is true.";
+    REDIS_PREFIX: String = "storage.redis.channelprefix",
+        ["STORAGE__REDIS__CHANNELPREFIX", "REDIS_CHANNEL_PREFIX"],
+        Some("synckit:"), Public, ChannelPrefix,
+        "What the names of all channels begin with: instances with the same one belong together.";
     HEARTBEAT_INTERVAL: Duration = "ws.heartbeat_interval_ms",
         ["WS__HEARTBEAT_INTERVAL_MS", "WS_HEARTBEAT_INTERVAL"],
         Some("30000"), Public, Milliseconds(10..=DAY_MS),

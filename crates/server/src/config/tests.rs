@@ -243,17 +243,20 @@ fn secrets_are_neither_printed_nor_logged() {
 }
 
 #[test]
-fn redis_is_refused_when_enabled_and_ignored_otherwise() {
-    assert!(Typed::variables(&[("REDIS_URL", "no address")]).load().is_ok());
-    let single = "storage.redis.enabled (environment variable STORAGE__REDIS__ENABLED): this \
-        version runs as a single instance; expected STORAGE__REDIS__ENABLED=false";
-    check_refused(&[("STORAGE__REDIS__ENABLED", "1")], single);
+fn redis_is_read_when_enabled_and_ignored_otherwise() {
+    let config = Typed::variables(&[("REDIS_URL", "no address")]).config();
+    assert!(config.storage.redis.is_none());
+    let enabled = ("STORAGE__REDIS__ENABLED", "1");
+    let config = Typed::variables(&[enabled, ("ConnectionStrings__redis", "h:1")]).config();
+    let redis = config.storage.redis.as_ref().unwrap();
+    let expected = ("h", 1, "synckit:");
+    assert_eq!((redis.endpoint.host.as_str(), redis.endpoint.port, &*redis.prefix), expected);
     let address = "storage.redis.connectionstring (environment variable REDIS_URL): the host is \
-        missing; expected HOST:PORT or redis://HOST:PORT\n";
-    check_refused(
-        &[("STORAGE__REDIS__ENABLED", "TRUE"), ("REDIS_URL", ":1")],
-        &format!("{address}{single}"),
-    );
+        missing; expected HOST:PORT or redis://HOST:PORT";
+    check_refused(&[enabled, ("REDIS_URL", ":1")], address);
+    let prefix = "storage.redis.channelprefix (environment variable REDIS_CHANNEL_PREFIX): ";
+    let message = Typed::variables(&[enabled, ("REDIS_CHANNEL_PREFIX", "a b")]).refusal();
+    assert!(message.starts_with(prefix), "{message}");
 }
 
 #[test]
@@ -341,12 +344,10 @@ fn settings_of_the_reference_servers_without_effect_are_collected_by_name() {
         ("JWT_SECRET", "hush"),
         ("SYNCKIT_AUTH_APIKEYS", "hush"),
         ("NODE_ENV", "production"),
-        ("ConnectionStrings__redis", "hush"),
     ];
     assert_eq!(
         Typed::variables(&variables).config().unused,
         [
-            "ConnectionStrings__redis",
             "JWT_SECRET",
             "NODE_ENV",
             "SYNCKIT_AUTH_APIKEYS",

@@ -19,8 +19,9 @@ use super::Settings;
 use super::frames::{Broken, FrameReader, Received, ping_frame};
 use super::outbox::Outbox;
 use crate::hub::{Hub, RoomHandle};
+use crate::peers::PRESENCE_GRACE;
 use crate::room_task::RoomMessage;
-use crate::time::now_millis;
+use crate::time::{millis, now_millis};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
 const READ_BYTES: usize = 64 << 10;
@@ -73,11 +74,12 @@ impl Reader {
                 () = intake.cancelled() => return self.stay().await,
             }
         }
+        let until = now_millis() + millis(PRESENCE_GRACE);
         for (_, room) in self.rooms.drain() {
             let message = RoomMessage {
                 session: self.session.id(),
                 outbox: Arc::clone(&self.outbox),
-                command: Command::Leave,
+                command: Command::Vanish { until },
             };
             let _ = room.send(message).await;
         }

@@ -1,0 +1,376 @@
+//! The other nodes of the community: what they say goes to the rooms, what the rooms say goes to
+//! them, and what got lost between them is found out by comparing with the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use synckit_engine::clock::VectorClock;
+use synckit_engine::delta::{Delta, DeltaId};
+use synckit_engine::document::Document;
+use synckit_engine::ids::{DocumentId, NodeId};
+use synckit_engine::peer::PeerMessage;
+use synckit_engine::position::Position;
+use synckit_engine::room::Input;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::{Bus, BusEvent, Channel};
+use crate::hub::Hub;
+use crate::loader;
+use crate::time::{millis, now_millis};
+
+/// How often a node says that it is there.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A node that said nothing for so long is gone: it missed four times, which a busy one may not.
+const NODE_SILENT_FOR: Duration = Duration::from_secs(9);
+
+/// How often presence is said again, so that a lost message is made good.
+const PRESENCE_REPEATED_EVERY: u32 = 5;
+
+/// How long clients whose connection is gone count as present: the time to come back.
+pub(crate) const PRESENCE_GRACE: Duration = Duration::from_secs(3);
+
+/// How often open documents are compared with the store. Two looks find what was lost.
+const CHECK_INTERVAL_LINKED: Duration = Duration::from_millis(800);
+
+/// The same while messages don't come through: nodes then converge by looking alone.
+const CHECK_INTERVAL_UNLINKED: Duration = Duration::from_millis(300);
+
+/// The same where no bus is configured: a second node on the same database is a mistake there, or
+/// an upgrade.
+const CHECK_INTERVAL_ALONE: Duration = Duration::from_secs(5);
+
+/// Documents in one look: a statement of this size takes some milliseconds.
+const CHECK_DOCUMENTS_MAX: usize = 2_000;
+
+/// Bytes of changes after which a part of an answer is sent.
+const PART_BYTES: usize = 64 << 10;
+
+/// Answers to other nodes that are made at once. They read whole documents.
+const ANSWERS_AT_ONCE: usize = 4;
+
+/// The other nodes.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    bus: Arc<dyn Bus>,
+    /// Whether all nodes write to one store, which then holds the truth.
+    is_store_shared: bool,
+    heard: Mutex<HashMap<NodeId, Instant>>,
+    look_now: Notify,
+    answers: Arc<Semaphore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Peers {
+    pub(crate) fn new(bus: Arc<dyn Bus>, is_store_shared: bool) -> Self {
+        Self {
+            bus,
+            is_store_shared,
+            heard: Mutex::default(),
+            look_now: Notify::new(),
+            answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Starts the tasks that serve the hub's rooms. They end with [`Peers::close`].
+    pub(crate) fn start(self: &Arc<Self>, hub: &Arc<Hub>, events: mpsc::Receiver<BusEvent>) {
+        let hub = Arc::downgrade(hub);
+        self.spawn(Arc::clone(self).listen(hub.clone(), events));
+        self.spawn(Arc::clone(self).keep_alive(hub.clone()));
+        if self.is_store_shared {
+            self.spawn(Arc::clone(self).compare(hub));
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
+    pub(crate) fn bus(&self) -> &dyn Bus {
+        &*self.bus
+    }
+
+    pub(crate) fn is_store_shared(&self) -> bool {
+        self.is_store_shared
+    }
+
+    /// Whether there can be other nodes at all.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.bus.is_alone()
+    }
+
+    /// How many other nodes were heard of lately.
+    pub(crate) fn known(&self) -> usize {
+        self.heard.lock().len()
+    }
+
+    /// Tells those that have the document open. One that gets lost is made good by the comparison
+    /// with the store, or when presence is said again.
+    pub(crate) fn tell(&self, document: &DocumentId, message: PeerMessage) {
+        if self.is_alone() {
+            return;
+        }
+        let about_presence =
+            matches!(message, PeerMessage::Presence { .. } | PeerMessage::PresenceAsked);
+        let channel = if about_presence { Channel::Awareness } else { Channel::Delta };
+        for message in parts(message) {
+            if let Some(bytes) = message.encode() {
+                self.bus.publish(channel(document.clone()), Bytes::from(bytes));
+            }
+        }
+    }
+
+    /// Asks the other nodes for what they hold of a document, where no store is shared.
+    pub(crate) fn ask_for(&self, document: &DocumentId) {
+        self.tell_nodes(&PeerMessage::DocumentAsked(document.clone()));
+    }
+
+    fn tell_nodes(&self, message: &PeerMessage) {
+        if let Some(bytes) = message.encode() {
+            self.bus.publish(Channel::Nodes, Bytes::from(bytes));
+        }
+    }
+
+    /// Says goodbye and ends the tasks.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tell_nodes(&PeerMessage::Leaving);
+        self.bus.close().await;
+    }
+
+    /// Gives the rooms what comes.
+    async fn listen(self: Arc<Self>, hub: Weak<Hub>, mut events: mpsc::Receiver<BusEvent>) {
+        while let Some(event) = events.recv().await {
+            let Some(hub) = hub.upgrade() else { return };
+            match event {
+                BusEvent::Message { channel, node, payload } => {
+                    match PeerMessage::decode(&payload) {
+                        Ok(message) => self.hear(&hub, channel, node, message),
+                        Err(error) => tracing::debug!(node = node.as_str(), error = %error),
+                    }
+                }
+                BusEvent::Resumed => {
+                    // Nobody was heard meanwhile, which is no reason to take them for gone.
+                    self.heard.lock().values_mut().for_each(|at| *at = Instant::now());
+                    self.tell_nodes(&PeerMessage::Alive);
+                    hub.give_all(|| Input::Resumed);
+                    if !self.is_store_shared {
+                        hub.open_documents().iter().for_each(|document| self.ask_for(document));
+                    }
+                    self.look_now.notify_one();
+                }
+            }
+        }
+    }
+
+    fn hear(
+        self: &Arc<Self>,
+        hub: &Arc<Hub>,
+        channel: Channel,
+        node: NodeId,
+        message: PeerMessage,
+    ) {
+        let (Channel::Delta(document) | Channel::Awareness(document)) = channel else {
+            return self.hear_node(hub, node, message);
+        };
+        let input = match message {
+            PeerMessage::Stored { deltas, .. } if !self.is_store_shared => {
+                Input::Merge(deltas.into_iter().map(|(_, delta)| delta).collect())
+            }
+            message => Input::Peer { node, message, now: now_millis() },
+        };
+        hub.give(&document, input);
+    }
+
+    fn hear_node(self: &Arc<Self>, hub: &Arc<Hub>, node: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Alive => {
+                if self.heard.lock().insert(node.clone(), Instant::now()).is_none() {
+                    tracing::info!(node = node.as_str(), "another node is there");
+                }
+            }
+            PeerMessage::Leaving => {
+                self.heard.lock().remove(&node);
+                let until = now_millis() + millis(PRESENCE_GRACE);
+                hub.give_all(|| Input::NodeGone { node: node.clone(), until });
+            }
+            PeerMessage::DocumentAsked(document) if !self.is_store_shared => {
+                // One that is not answered waits in vain, but not long.
+                let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else { return };
+                let (peers, hub) = (Arc::clone(self), Arc::clone(hub));
+                self.spawn(async move {
+                    peers.answer(&hub, &document).await;
+                    drop(permit);
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells what this node holds of a document.
+    async fn answer(&self, hub: &Hub, document: &DocumentId) {
+        match loader::load(hub.provider.documents(), document).await {
+            Ok(loaded) => {
+                for message in held(&loaded.snapshot.document) {
+                    self.tell(document, message);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(document.id = %document, error = %error, "not told to another node");
+            }
+        }
+    }
+
+    /// Says that this node is there, and finds out who isn't any more.
+    async fn keep_alive(self: Arc<Self>, hub: Weak<Hub>) {
+        let mut beat = interval(ALIVE_INTERVAL);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats: u32 = 0;
+        loop {
+            beat.tick().await;
+            if self.is_alone() {
+                continue;
+            }
+            let Some(hub) = hub.upgrade() else { return };
+            self.tell_nodes(&PeerMessage::Alive);
+            beats = beats.wrapping_add(1);
+            if beats.is_multiple_of(PRESENCE_REPEATED_EVERY) {
+                hub.give_all(|| Input::RepeatPresence);
+            }
+            // While nothing comes through, silence means nothing.
+            if self.bus.is_up() {
+                let silent = |_: &NodeId, at: &mut Instant| at.elapsed() > NODE_SILENT_FOR;
+                let gone: Vec<_> = self.heard.lock().extract_if(silent).collect();
+                for (node, _) in gone {
+                    tracing::warn!(node = node.as_str(), "another node fell silent");
+                    let until = now_millis();
+                    hub.give_all(|| Input::NodeGone { node: node.clone(), until });
+                }
+            }
+        }
+    }
+
+    /// Compares the open documents with the store.
+    async fn compare(self: Arc<Self>, hub: Weak<Hub>) {
+        // What stood in the store at the last look: a room that has not come so far by the next
+        // one has missed it, rather than being about to hear of it.
+        let mut before: HashMap<DocumentId, Position> = HashMap::new();
+        loop {
+            let pause = match (self.is_alone(), self.bus.is_up()) {
+                (true, _) => CHECK_INTERVAL_ALONE,
+                (false, true) => CHECK_INTERVAL_LINKED,
+                (false, false) => CHECK_INTERVAL_UNLINKED,
+            };
+            let at_once = tokio::select! {
+                () = tokio::time::sleep(pause) => false,
+                () = self.look_now.notified() => true,
+            };
+            let Some(hub) = hub.upgrade() else { return };
+            let mut heads = HashMap::new();
+            let open = hub.open_documents();
+            for documents in open.chunks(CHECK_DOCUMENTS_MAX) {
+                let found = match hub.provider.documents().heads(documents).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        tracing::debug!(error = %error, "documents are not compared");
+                        break;
+                    }
+                };
+                for (document, head) in documents.iter().zip(found) {
+                    let expected = if at_once { head } else { before.get(document).copied() };
+                    hub.compare(document, head, expected);
+                    heads.extend(head.map(|head| (document.clone(), head)));
+                }
+            }
+            before = heads;
+        }
+    }
+}
+
+/// The message in parts that are small enough; what can't be divided is replaced by a hint.
+fn parts(message: PeerMessage) -> Vec<PeerMessage> {
+    match message {
+        PeerMessage::Stored { epoch, deltas } => {
+            let bytes: usize = deltas.iter().map(|(_, delta)| size(delta)).sum();
+            match deltas.last() {
+                Some((seq, _)) if bytes > PART_BYTES => {
+                    vec![PeerMessage::Head(Position { epoch, seq: *seq })]
+                }
+                _ => vec![PeerMessage::Stored { epoch, deltas }],
+            }
+        }
+        PeerMessage::Presence { is_repeated, entries } => {
+            let size = |entry: &(_, Option<synckit_engine::json::JsonText>, u64)| {
+                entry.1.as_ref().map_or(0, |state| state.as_str().len())
+            };
+            let parts = split(entries, size);
+            let message = |entries| PeerMessage::Presence { is_repeated, entries };
+            parts.into_iter().map(message).collect()
+        }
+        message => vec![message],
+    }
+}
+
+/// A document as the deltas that won, in parts.
+fn held(document: &Document) -> Vec<PeerMessage> {
+    let deltas = document.fields().map(|(name, field)| {
+        let stamp = &field.stamp;
+        Delta {
+            id: DeltaId::derive(
+                &stamp.client,
+                stamp.counter,
+                stamp.timestamp,
+                std::iter::once(name),
+            ),
+            client: stamp.client.clone(),
+            clock: VectorClock::dot(&stamp.client, stamp.counter),
+            timestamp: stamp.timestamp,
+            changes: vec![(name.clone(), field.value.clone())],
+        }
+    });
+    let mut parts = split(deltas.collect(), size);
+    if parts.is_empty() {
+        parts.push(Vec::new());
+    }
+    let last = parts.len() - 1;
+    let part = |(at, deltas)| PeerMessage::DocumentHeld { deltas, is_last: at == last };
+    parts.into_iter().enumerate().map(part).collect()
+}
+
+fn size(delta: &Delta) -> usize {
+    delta.changes.iter().map(|(name, change)| name.as_str().len() + change.as_json().len()).sum()
+}
+
+/// Parts of about [`PART_BYTES`].
+fn split<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let more = size(&item);
+        match parts.last_mut() {
+            Some(part) if bytes + more <= PART_BYTES => {
+                bytes += more;
+                part.push(item);
+            }
+            _ => {
+                bytes = more;
+                parts.push(vec![item]);
+            }
+        }
+    }
+    parts
+}

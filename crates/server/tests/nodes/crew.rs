@@ -1,0 +1,223 @@
+//! Clients on every node: they write at once, and in the end all must show the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::{Client, PATIENCE};
+use crate::community::{Community, Storage};
+use crate::member::{DOCUMENTS, Fields, Member, Orders, Seen};
+use crate::messages::Edit;
+use crate::random::{Random, say};
+use crate::truth::{merged, stored};
+
+pub(crate) struct Crew {
+    members: Vec<Watched>,
+    tasks: JoinSet<()>,
+    orders: watch::Sender<Orders>,
+    news: watch::Receiver<u64>,
+}
+
+struct Watched {
+    name: String,
+    node: usize,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Crew {
+    /// So many members on every node; they write when they are told.
+    pub(crate) fn new(community: &Community, per_node: usize, random: &Random) -> Self {
+        let (news_sender, news) = watch::channel(0);
+        let orders = watch::Sender::new(Orders::default());
+        let mut crew = Self { members: Vec::new(), tasks: JoinSet::new(), orders, news };
+        for (node, place) in community.nodes.iter().enumerate() {
+            for _ in 0..per_node {
+                let number = crew.members.len();
+                let (name, seen) = (format!("member-{number}"), Arc::new(Mutex::default()));
+                let member = Member {
+                    name: name.clone(),
+                    home: place.home.subscribe(),
+                    orders: crew.orders.subscribe(),
+                    seen: Arc::clone(&seen),
+                    news: news_sender.clone(),
+                    random: random.part(number as u64),
+                    edits: 0,
+                };
+                crew.tasks.spawn(member.run());
+                crew.members.push(Watched { name, node, seen });
+            }
+        }
+        crew
+    }
+
+    /// Everybody writes from now on.
+    pub(crate) fn write(&self) {
+        self.orders.send_replace(Orders { is_writing: true, padding: 0 });
+    }
+
+    /// Everybody writes values of this length from now on.
+    pub(crate) fn write_long(&self, padding: usize) {
+        self.orders.send_replace(Orders { is_writing: true, padding });
+    }
+
+    /// Nobody begins to write anything from now on.
+    pub(crate) fn rest(&self) {
+        self.orders.send_replace(Orders::default());
+    }
+
+    /// Waits until so many more edits of the members on these nodes were acknowledged.
+    pub(crate) async fn more_acks(&mut self, nodes: &[usize], count: usize) {
+        let acks = |members: &[Watched]| -> usize {
+            let on_them = members.iter().filter(|member| nodes.contains(&member.node));
+            on_them.map(|member| member.seen.lock().acknowledged.len()).sum()
+        };
+        let wanted = acks(&self.members) + count;
+        let what = format!("{wanted} acknowledgements on the nodes {nodes:?}");
+        let is_there = self.until(Instant::now() + PATIENCE, |members| acks(members) >= wanted);
+        assert!(is_there.await, "no {what}, only {}", acks(&self.members));
+    }
+
+    /// Waits until nothing is unanswered.
+    pub(crate) async fn all_answered(&mut self) {
+        self.rest();
+        let idle = |members: &[Watched]| members.iter().all(|it| it.seen.lock().waits() == 0);
+        let is_idle = self.until(Instant::now() + PATIENCE, idle).await;
+        let open: Vec<_> =
+            self.members.iter().map(|it| (&it.name, it.seen.lock().waits())).collect();
+        assert!(is_idle, "not answered within {PATIENCE:?}: {open:?}");
+    }
+
+    /// False when the deadline is over first.
+    async fn until(&mut self, deadline: Instant, holds: impl Fn(&[Watched]) -> bool) -> bool {
+        while !holds(&self.members) {
+            tokio::select! {
+                changed = timeout_at(deadline, self.news.changed()) => match changed {
+                    Ok(changed) => changed.expect("members do not end"),
+                    Err(_) => return holds(&self.members),
+                },
+                Some(ended) = self.tasks.join_next() => ended.expect("a member failed"),
+            }
+        }
+        true
+    }
+
+    /// Everybody stops writing. All edits that were acknowledged are stored once, all members come
+    /// to show what they add up to by `since + bound`, and so does who subscribes then, anywhere.
+    pub(crate) async fn converge(&mut self, community: &Community, since: Instant, bound: Duration) {
+        self.all_answered().await;
+        let after = self.converged(community, since, bound).await;
+        self.check(community).await;
+        say(&format!("recovered in {} ms (bound {bound:?})", after.as_millis()));
+    }
+
+    /// As `converge`, counted from the last acknowledgement: for faults that go on.
+    pub(crate) async fn converge_in_silence(&mut self, community: &Community, bound: Duration) {
+        self.all_answered().await;
+        self.converge(community, Instant::now(), bound).await;
+    }
+
+    /// How long after `since` the last member showed what all must show.
+    async fn converged(
+        &mut self,
+        community: &Community,
+        since: Instant,
+        bound: Duration,
+    ) -> Duration {
+        let wanted = self.wanted();
+        let shows_all = |member: &Watched| {
+            let seen = member.seen.lock();
+            DOCUMENTS.iter().zip(&wanted).all(|(document, wanted)| seen.shows(document) == *wanted)
+        };
+        // Beyond the bound, to say by how much it was missed.
+        let deadline = since + bound + PATIENCE;
+        let all = self.until(deadline, |members| members.iter().all(shows_all)).await;
+        let changes = self.members.iter().filter_map(|member| member.seen.lock().changed_at);
+        let last = changes.max().unwrap_or(since);
+        if !all {
+            for member in &self.members {
+                for (document, wanted) in DOCUMENTS.iter().zip(&wanted) {
+                    let shown = member.seen.lock().shows(document);
+                    let (name, node) = (&member.name, member.node);
+                    let difference = difference(&shown, wanted);
+                    assert!(difference.is_empty(), "{name} on node {node}, {document}: {difference:#?}");
+                }
+            }
+        }
+        let after = last.saturating_duration_since(since);
+        assert!(after <= bound, "converged after {after:?}, bound {bound:?}");
+        assert_eq!(community.addresses().len(), community.nodes.len(), "all nodes run");
+        after
+    }
+
+    fn acknowledged(&self) -> Vec<Edit> {
+        let edits = |member: &Watched| member.seen.lock().acknowledged.clone();
+        self.members.iter().flat_map(edits).collect()
+    }
+
+    fn wanted(&self) -> Vec<Fields> {
+        let edits = self.acknowledged();
+        DOCUMENTS.iter().map(|document| merged(edits.iter(), document)).collect()
+    }
+
+    /// What the store has and what subscribers get is what the acknowledged edits add up to.
+    async fn check(&self, community: &Community) {
+        let (wanted, acknowledged) = (self.wanted(), self.acknowledged());
+        let mut stamps = [None; DOCUMENTS.len()];
+        if let Storage::Postgres(database) = &community.storage {
+            let all = stored(database, &DOCUMENTS).await;
+            for (place, stored) in all.into_iter().enumerate() {
+                let document = DOCUMENTS[place];
+                let edits = acknowledged.iter().filter(|edit| edit.document == document);
+                let edits: BTreeSet<_> =
+                    edits.map(|edit| (edit.client.clone(), edit.counter)).collect();
+                assert_eq!(stored.edits, edits, "stored and acknowledged edits of {document}");
+                let difference = difference(&stored.fields, &wanted[place]);
+                assert!(difference.is_empty(), "{document} in the store: {difference:#?}");
+                stamps[place] = Some(stored.stamp);
+            }
+        }
+        for (node, address) in community.addresses().iter().enumerate() {
+            let mut fresh = Client::connect(address).await;
+            for ((document, wanted), stamp) in DOCUMENTS.iter().zip(&wanted).zip(stamps) {
+                let state = fresh.subscribe(document).await;
+                let shown = state.fields.as_object().expect("a state is an object");
+                let difference = difference(shown, wanted);
+                assert!(difference.is_empty(), "{document} on node {node}: {difference:#?}");
+                let stamp = stamp.unwrap_or(state.stamp);
+                assert_eq!(state.stamp, stamp, "the stamp of {document} on node {node}");
+            }
+        }
+        let sums = self.members.iter().map(|member| {
+            let seen = member.seen.lock();
+            (seen.connections, seen.refusals)
+        });
+        let (connections, refusals) =
+            sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        say(&format!(
+            "{} acknowledged edits checked, {} members with {connections} connections, \
+             {refusals} refusals",
+            acknowledged.len(),
+            self.members.len()
+        ));
+    }
+}
+
+/// Field, what is shown, what is wanted.
+fn difference(shown: &Fields, wanted: &Fields) -> Vec<(String, String, String)> {
+    let names: BTreeSet<_> = shown.keys().chain(wanted.keys()).collect();
+    let text = |fields: &Fields, name: &String| {
+        fields.get(name).map_or("nothing".to_owned(), |value| {
+            value.to_string().chars().take(80).collect()
+        })
+    };
+    names
+        .into_iter()
+        .filter(|name| shown.get(*name) != wanted.get(*name))
+        .map(|name| (name.clone(), text(shown, name), text(wanted, name)))
+        .collect()
+}
