@@ -5,6 +5,7 @@
 //! environment and flags name, and stops it at the end; then it also knows the CPU it used.
 
 mod client;
+mod nodes;
 mod report;
 mod store;
 mod target;
@@ -59,6 +60,13 @@ pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
         &BenchScenario::Fanout { documents, readers, window } => {
             let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
+        }
+        BenchScenario::Nodes { nodes, documents } => {
+            if config.storage.redis.is_none() || flags.url.is_some() {
+                let hint = "nodes are started by this command, with storage.redis.enabled=true";
+                return Err(Error::Server(hint.to_owned()));
+            }
+            nodes::run(flags, nodes, *documents, seconds).await
         }
         &BenchScenario::Idle { connections } => idle(&Target::of(flags).await?, connections).await,
     }

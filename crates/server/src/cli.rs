@@ -112,6 +112,16 @@ pub enum BenchScenario {
             value_parser = clap::value_parser!(u64).range(1..))]
         documents: Vec<u64>,
     },
+    /// Several servers on one Redis: what another node adds to the latency, and what it costs
+    Nodes {
+        /// Servers on this machine: a run for each of these
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8],
+            value_parser = clap::value_parser!(u32).range(1..=64))]
+        nodes: Vec<u32>,
+        /// Documents
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+        documents: u32,
+    },
     /// Memory of connections that subscribe and do nothing
     Idle {
         /// Connections

@@ -70,7 +70,9 @@ impl Node {
         let bus = ground.join(NodeId::new(name), sender).await;
         let node = Self { bus, events, name: name.to_owned() };
         let markers: Vec<_> = (0..MARKERS).map(|it| document(&format!("marker-{it}"))).collect();
-        assert!(join_all(markers.iter().map(|it| node.bus.subscribe(it))).await.iter().all(|it| *it));
+        assert!(
+            join_all(markers.iter().map(|it| node.bus.subscribe(it))).await.iter().all(|it| *it)
+        );
         node
     }
 

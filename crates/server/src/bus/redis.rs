@@ -40,7 +40,7 @@ pub(crate) struct RedisOptions {
     pub(crate) endpoint: RedisEndpoint,
     /// Put before the name of every channel, so that several communities can share a Redis.
     pub(crate) prefix: String,
-    /// Certificates to trust in place of the machine's.
+    /// Certificates to trust in place of the machine's, which SSL_CERT_FILE can name too.
     pub(crate) roots_pem: Option<Vec<u8>>,
 }
 
@@ -136,7 +136,8 @@ impl RedisBus {
     }
 
     /// Messages of no known form that came, since the start.
-    pub(crate) fn ignored(&self) -> u64 {
+    #[cfg(test)]
+    fn ignored(&self) -> u64 {
         self.shared.ignored.load(Ordering::Relaxed)
     }
 }
@@ -246,7 +247,7 @@ impl Shared {
         };
         match (push.kind, second) {
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(message))) => {
-                self.receive_message(&channel, Bytes::from(message));
+                self.receive_message(&channel, &Bytes::from(message));
             }
             // Redis ends the subscriptions to slots that it gives away, without being asked.
             (PushKind::Unsubscribe | PushKind::SUnsubscribe, _) => {
@@ -265,10 +266,18 @@ impl Shared {
         }
     }
 
-    fn receive_message(&self, channel: &[u8], message: Bytes) {
+    fn receive_message(&self, channel: &[u8], message: &Bytes) {
         let name = self.names.read(channel);
-        let (Some(name), Some((node, payload))) = (name, wire::decode(&message)) else {
-            self.ignored.fetch_add(1, Ordering::Relaxed);
+        let (Some(name), Some((node, payload))) = (name, wire::decode(message)) else {
+            // Said once: who sends one sends many.
+            if self.ignored.fetch_add(1, Ordering::Relaxed) == 0 {
+                let prefix = &self.options.prefix;
+                tracing::warn!(
+                    prefix,
+                    "a message of no known form came through Redis and was ignored: another \
+                     program uses channels with this prefix, or another version of this one"
+                );
+            }
             return;
         };
         if node == self.node.as_str() {

@@ -138,7 +138,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
         if store.healthy && !bus.healthy {
             status = when_not;
         }
-        results[peers.bus().name()] = bus.as_json(when_not);
+        let mut result = bus.as_json(when_not);
+        // Messages to other nodes that found no place; what they said was found out later.
+        result["droppedMessages"] = json!(peers.bus().dropped());
+        results[peers.bus().name()] = result;
     }
     answer(status, &results)
 }

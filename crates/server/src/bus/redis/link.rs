@@ -166,7 +166,8 @@ impl Link {
     /// Sends messages, which are already in the form for Redis.
     pub(super) async fn publish(&self, batch: &[Outgoing]) -> Result<(), LinkError> {
         let verb = self.verb("PUBLISH");
-        let commands = batch.iter().map(|it| (verb, self.names.of(&it.channel), Some(&*it.payload)));
+        let commands =
+            batch.iter().map(|it| (verb, self.names.of(&it.channel), Some(&*it.payload)));
         self.run(commands.collect()).await
     }
 
@@ -249,9 +250,8 @@ async fn connect(
     on_push: &OnPush,
 ) -> Result<Connection, LinkError> {
     let RedisEndpoint { user, password, tls, .. } = &options.endpoint;
-    let mut login = RedisConnectionInfo::default()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_skip_set_lib_name();
+    let mut login =
+        RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     if let Some(user) = user {
         login = login.set_username(user);
     }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use synckit_engine::ids::{DocumentId, NodeId};
 use synckit_testkit::{FaultProxy, Redis, RedisCluster, free_port};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -294,6 +296,32 @@ async fn an_address_where_nothing_listens_is_no_error() {
     super::Bus::close(&bus).await;
 }
 
+#[tokio::test]
+async fn a_replica_is_no_place_to_publish_at() {
+    let redis = Redis::start_private_with(&["--replicaof", "127.0.0.1 1"]).await;
+    let bus = start(&options(redis.address())).await.expect("it may be promoted");
+    let Link::Down(reason) = super::Bus::check(&bus).await else { panic!("it is up") };
+    assert!(reason.contains("is a replica"), "{reason}");
+    let _: () = Admin::of(redis.address()).await.ask("REPLICAOF NO ONE").await;
+    eventually("the primary is used", || super::Bus::is_up(&bus)).await;
+}
+
+#[tokio::test]
+async fn a_redis_before_version_6_is_an_error_that_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let old = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        // Answers whatever it is asked, and then waits for the other side to end.
+        let answer = b"-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n";
+        stream.write_all(answer).await.expect("a reader");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    };
+    let options = options(&address);
+    let (_, started) = tokio::join!(old, start(&options));
+    assert!(matches!(started, Err(BusError::TooOld)), "{started:?}");
+}
+
 /// A document whose edits belong to the same slot as this text.
 fn in_slot(options: &RedisOptions, slots: std::ops::RangeInclusive<u16>) -> DocumentId {
     (0..)
@@ -339,7 +367,8 @@ async fn a_slot_that_moves_takes_its_listeners_along() {
     let mut target = Admin::of(&addresses[1]).await;
     let id: String = target.ask("CLUSTER MYID").await;
     for address in [&addresses[1], &addresses[0], &addresses[2]] {
-        let _: () = Admin::of(address).await.ask(&format!("CLUSTER SETSLOT {slot} NODE {id}")).await;
+        let _: () =
+            Admin::of(address).await.ask(&format!("CLUSTER SETSLOT {slot} NODE {id}")).await;
     }
     listener.resumed().await;
     speaker.publish(Channel::Delta(moved.clone()), "provokes a redirection");

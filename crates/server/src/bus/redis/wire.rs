@@ -124,7 +124,15 @@ mod tests {
 
     #[test]
     fn broken_and_foreign_messages_are_no_messages() {
-        for broken in [&b""[..], b"\x01", b"\x01\0", b"\x02\0\x01n", b"\x01\0\x02n", b"\x01\0\x01\xff", b"hello"] {
+        for broken in [
+            &b""[..],
+            b"\x01",
+            b"\x01\0",
+            b"\x02\0\x01n",
+            b"\x01\0\x02n",
+            b"\x01\0\x01\xff",
+            b"hello",
+        ] {
             assert_eq!(decode(&Bytes::copy_from_slice(broken)), None, "{broken:?}");
         }
     }
@@ -135,7 +143,11 @@ mod tests {
         let document = DocumentId::new("room:nodes").unwrap();
         for (channel, name, meaning) in [
             (Channel::Nodes, "synckit:nodes", Name::Nodes),
-            (Channel::Delta(document.clone()), "synckit:delta:room:nodes", Name::Delta("room:nodes")),
+            (
+                Channel::Delta(document.clone()),
+                "synckit:delta:room:nodes",
+                Name::Delta("room:nodes"),
+            ),
             (
                 Channel::Awareness(document),
                 "synckit:awareness:room:nodes",
