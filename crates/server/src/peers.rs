@@ -201,6 +201,8 @@ impl Peers {
             PeerMessage::Alive => {
                 if self.heard.lock().insert(node.clone(), Instant::now()).is_none() {
                     tracing::info!(node = node.as_str(), "another node is there");
+                    // It should not have to wait for the next beat to know of this one.
+                    self.tell_nodes(&PeerMessage::Alive);
                 }
             }
             PeerMessage::Leaving => {

@@ -12,6 +12,7 @@ mod fault_proxy;
 mod port;
 mod postgres;
 mod redis;
+mod redis_proxy;
 mod server_process;
 mod service;
 
@@ -19,5 +20,6 @@ pub use error::Error;
 pub use fault_proxy::FaultProxy;
 pub use port::free_port;
 pub use postgres::{Database, POSTGRES_VARIABLE, PgBouncer, Postgres, ServerTls};
-pub use redis::{REDIS_VARIABLE, Redis};
+pub use redis::{REDIS_VARIABLE, Redis, RedisCluster};
+pub use redis_proxy::{MessageDirection, PassingMessage, RedisProxy, Verdict};
 pub use server_process::{Finished, ServerCommand, ServerProcess};

@@ -5,6 +5,7 @@ mod bouncer;
 mod private;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,18 @@ impl Postgres {
             .unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}"))
     }
 
+    /// As `start_private`, on a server that finds a file system of this size, which nobody else has,
+    /// at the path in the answer. `None` on a machine that lets this process mount nothing.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub async fn start_private_with_small_disk(bytes: u64) -> Option<(Self, PathBuf)> {
+        let started = Private::start_with_small_disk(bytes)
+            .await
+            .unwrap_or_else(|error| panic!("no PostgreSQL with a small disk: {error}"));
+        started.map(|(private, disk)| (Self::of(private), disk))
+    }
+
     /// As `start_private`, on a server that speaks TLS to those who ask for it.
     ///
     /// # Panics
@@ -85,9 +98,12 @@ impl Postgres {
     }
 
     async fn try_start_private(tls: Option<&ServerTls>) -> Result<Self, Error> {
-        let private = Private::start(tls).await?;
+        Private::start(tls).await.map(Self::of)
+    }
+
+    fn of(private: Private) -> Self {
         let address = private.address();
-        Ok(Self { address, private: Some(Arc::new(Mutex::new(private))) })
+        Self { address, private: Some(Arc::new(Mutex::new(private))) }
     }
 
     /// One server for all tests of this process.

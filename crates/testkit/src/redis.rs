@@ -1,5 +1,8 @@
 //! A Redis server for tests.
 
+mod cluster;
+
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +14,8 @@ use tokio::sync::OnceCell;
 
 use crate::service::Service;
 use crate::{Error, free_port};
+
+pub use cluster::RedisCluster;
 
 /// Names a Redis server that already runs: `redis://host:port` or `host:port`.
 pub const REDIS_VARIABLE: &str = "SYNCKIT_TEST_REDIS";
@@ -39,6 +44,7 @@ struct Private {
     service: Option<Service>,
     directory: TempDir,
     port: u16,
+    settings: Vec<OsString>,
 }
 
 impl Redis {
@@ -64,7 +70,7 @@ impl Redis {
         if answers(COMPOSE_ADDRESS).await {
             return Ok(Self { address: COMPOSE_ADDRESS.to_owned(), private: None });
         }
-        Self::try_start_private().await
+        Self::try_start_private(&[]).await
     }
 
     /// A server of the caller's own, which may be killed.
@@ -72,12 +78,21 @@ impl Redis {
     /// # Panics
     /// As `start`.
     pub async fn start_private() -> Self {
-        Self::try_start_private()
+        Self::start_private_with(&[] as &[&str]).await
+    }
+
+    /// A server of the caller's own with settings in the form of Redis: `--name`, `value`.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub async fn start_private_with<Setting: AsRef<OsStr>>(settings: &[Setting]) -> Self {
+        let settings: Vec<_> = settings.iter().map(|it| it.as_ref().to_owned()).collect();
+        Self::try_start_private(&settings)
             .await
             .unwrap_or_else(|error| panic!("no Redis for the tests: {error}"))
     }
 
-    async fn try_start_private() -> Result<Self, Error> {
+    async fn try_start_private(settings: &[OsString]) -> Result<Self, Error> {
         let directory = tempfile::Builder::new()
             .prefix("synckit-redis-")
             .tempdir()
@@ -85,9 +100,10 @@ impl Redis {
         let mut attempt = 1;
         loop {
             let port = free_port();
-            match run(directory.path(), port).await {
+            match run(directory.path(), port, settings).await {
                 Ok(service) => {
-                    let private = Private { service: Some(service), directory, port };
+                    let (service, settings) = (Some(service), settings.to_owned());
+                    let private = Private { service, directory, port, settings };
                     return Ok(Self {
                         address: format!("127.0.0.1:{port}"),
                         private: Some(private),
@@ -131,9 +147,25 @@ impl Redis {
     pub async fn start_again(&mut self) {
         let private = self.private_mut();
         assert!(private.service.is_none(), "Redis runs already");
-        let service = run(private.directory.path(), private.port).await;
+        let service = run(private.directory.path(), private.port, &private.settings).await;
         private.service =
             Some(service.unwrap_or_else(|error| panic!("start Redis again: {error}")));
+    }
+
+    /// Stops it in the middle of what it does; connections stay.
+    ///
+    /// # Panics
+    /// As `kill9`.
+    pub fn freeze(&mut self) {
+        self.private_mut().service.as_ref().expect("Redis runs").signal(Signal::STOP);
+    }
+
+    /// After `freeze` it goes on.
+    ///
+    /// # Panics
+    /// As `kill9`.
+    pub fn thaw(&mut self) {
+        self.private_mut().service.as_ref().expect("Redis runs").signal(Signal::CONT);
     }
 
     fn private_mut(&mut self) -> &mut Private {
@@ -149,12 +181,12 @@ impl Drop for Private {
     }
 }
 
-async fn run(directory: &Path, port: u16) -> Result<Service, Error> {
+async fn run(directory: &Path, port: u16, settings: &[OsString]) -> Result<Service, Error> {
     let program = find_program("redis-server").ok_or_else(|| {
         Error::new("redis-server is not installed; on Debian: apt-get install redis-server")
     })?;
     let port_text = port.to_string();
-    let command = [
+    let mut command = vec![
         program.as_os_str(),
         "--save".as_ref(),
         "".as_ref(),
@@ -167,6 +199,7 @@ async fn run(directory: &Path, port: u16) -> Result<Service, Error> {
         "--dir".as_ref(),
         directory.as_os_str(),
     ];
+    command.extend(settings.iter().map(OsString::as_os_str));
     let service = Service::spawn(directory, "KILL", &command)?;
     let address = format!("127.0.0.1:{port}");
     let ready = async {

@@ -162,6 +162,16 @@ impl ServerProcess {
         self.process.wait_for_output();
     }
 
+    /// Stops the server where it is; it keeps its connections and does nothing until it is resumed.
+    pub fn pause(&self) {
+        self.process.child.signal(Signal::STOP);
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        self.process.child.signal(Signal::CONT);
+    }
+
     /// SIGTERM, and the status the server ended with.
     ///
     /// # Panics

@@ -104,6 +104,11 @@ impl Service {
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
+    /// Sends a signal that does not end the program.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("the program runs");
+    }
+
     /// Sends `signal` and waits for the end; the directory stays.
     pub(crate) async fn stop(mut self, signal: Signal) {
         self.tell_to_stop(signal);

@@ -78,8 +78,7 @@ impl Community {
         self.nodes[node].server().address()
     }
 
-    /// Waits until every node has heard of the others: every one counts in `/metrics`-less ways
-    /// only by what it does, so a probe document is written on each and seen on all.
+    /// Of the nodes that run.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.nodes
             .iter()

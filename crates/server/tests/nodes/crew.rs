@@ -55,14 +55,18 @@ impl Crew {
         crew
     }
 
-    /// Everybody writes from now on.
-    pub(crate) fn write(&self) {
-        self.orders.send_replace(Orders { is_writing: true, padding: 0 });
+    /// Waits until everybody has every document.
+    pub(crate) async fn all_subscribed(&mut self) {
+        let have_all = |members: &[Watched]| {
+            members.iter().all(|member| member.seen.lock().documents() == DOCUMENTS.len())
+        };
+        let is_so = self.until(Instant::now() + PATIENCE, have_all).await;
+        assert!(is_so, "not everybody got every document");
     }
 
-    /// Everybody writes values of this length from now on.
-    pub(crate) fn write_long(&self, padding: usize) {
-        self.orders.send_replace(Orders { is_writing: true, padding });
+    /// Everybody writes from now on.
+    pub(crate) fn write(&self) {
+        self.orders.send_replace(Orders { is_writing: true });
     }
 
     /// Nobody begins to write anything from now on.
@@ -108,17 +112,28 @@ impl Crew {
 
     /// Everybody stops writing. All edits that were acknowledged are stored once, all members come
     /// to show what they add up to by `since + bound`, and so does who subscribes then, anywhere.
-    pub(crate) async fn converge(&mut self, community: &Community, since: Instant, bound: Duration) {
+    pub(crate) async fn converge(
+        &mut self,
+        community: &Community,
+        what: &str,
+        since: Instant,
+        bound: Duration,
+    ) {
         self.all_answered().await;
         let after = self.converged(community, since, bound).await;
         self.check(community).await;
-        say(&format!("recovered in {} ms (bound {bound:?})", after.as_millis()));
+        say(&format!("{what}: recovered in {} ms (bound {bound:?})", after.as_millis()));
     }
 
     /// As `converge`, counted from the last acknowledgement: for faults that go on.
-    pub(crate) async fn converge_in_silence(&mut self, community: &Community, bound: Duration) {
+    pub(crate) async fn converge_in_silence(
+        &mut self,
+        community: &Community,
+        what: &str,
+        bound: Duration,
+    ) {
         self.all_answered().await;
-        self.converge(community, Instant::now(), bound).await;
+        self.converge(community, what, Instant::now(), bound).await;
     }
 
     /// How long after `since` the last member showed what all must show.

@@ -33,8 +33,6 @@ pub(crate) type Fields = Map<String, Value>;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Orders {
     pub(crate) is_writing: bool,
-    /// Makes values this much longer.
-    pub(crate) padding: usize,
 }
 
 /// What a member knows, for those who watch it.
@@ -61,6 +59,10 @@ impl Seen {
     pub(crate) fn shows(&self, document: &str) -> Fields {
         let fields = self.replicas.get(document).into_iter().flatten();
         fields.filter_map(|(name, held)| Some((name.clone(), held.value.clone()?))).collect()
+    }
+
+    pub(crate) fn documents(&self) -> usize {
+        self.replicas.len()
     }
 
     pub(crate) fn waits(&self) -> usize {
@@ -125,7 +127,7 @@ impl Member {
                     Err(_closed) => return,
                 },
                 () = sleep_until(next_edit), if orders.is_writing && has_place => {
-                    let message = self.next_edit(orders.padding);
+                    let message = self.next_edit();
                     client.send(&message).await;
                     next_edit +=
                         Duration::from_millis(self.random.below(EDIT_PAUSE_MS_MAX));
@@ -140,7 +142,7 @@ impl Member {
         }
     }
 
-    fn next_edit(&mut self, padding: usize) -> Value {
+    fn next_edit(&mut self) -> Value {
         self.edits += 1;
         let number = self.edits;
         let document = if self.random.one_in(2) { DOCUMENTS[0] } else { DOCUMENTS[1] };
@@ -151,7 +153,7 @@ impl Member {
         let value = if self.random.one_in(6) {
             tombstone()
         } else {
-            json!(format!("{number} of {}{}", self.name, "x".repeat(padding)))
+            json!(format!("{number} of {}", self.name))
         };
         let edit = Edit {
             document: document.to_owned(),

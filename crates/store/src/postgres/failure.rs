@@ -4,9 +4,12 @@ use std::error::Error as _;
 
 use deadpool_postgres::{HookError, PoolError};
 use rustls::CertificateError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::StoreError;
+
+/// The source file of PostgreSQL that opens, reads and extends the files of tables, in all versions.
+const STORAGE_MANAGER: &str = "md.c";
 
 /// Whether the statement would have stored something twice.
 pub(super) fn is_repeat(error: &tokio_postgres::Error) -> bool {
@@ -35,11 +38,27 @@ impl From<tokio_postgres::Error> for StoreError {
         };
         // Message and code only: the detail repeats stored values.
         let (message, code) = (database.message(), database.code().code());
+        let text = format!("{message} ({code})");
         match database_hint(code, message) {
-            Some(hint) => Self::Refused(format!("{message} ({code}): {hint}")),
-            None => classify(code, format!("{message} ({code})")),
+            Some(hint) => Self::Refused(format!("{text}: {hint}")),
+            None if is_panic(database) || is_file_trouble(code, database.file()) => {
+                Self::Unavailable(text)
+            }
+            None => classify(code, text),
         }
     }
+}
+
+/// Whether the server itself failed, as it does when it can't write its log: it starts again.
+fn is_panic(error: &DbError) -> bool {
+    error.parsed_severity() == Some(Severity::Panic)
+}
+
+/// Whether the files of a table could not be used for a reason that has no code of its own: a quota
+/// or a limit on their size is an internal error (XX000), a file system that became read-only a
+/// lack of privilege (42501). A full disk has one (53100), and so have damaged files (XX001).
+fn is_file_trouble(code: &str, source: Option<&str>) -> bool {
+    source == Some(STORAGE_MANAGER) && matches!(code, "XX000" | "42501")
 }
 
 /// What to do about an error that no waiting helps.
@@ -194,5 +213,9 @@ mod tests {
             assert!(!classify(code, String::new()).is_transient(), "{code}");
         }
         assert!(matches!(classify("42P01", String::new()), StoreError::Schema(_)));
+        assert!(is_file_trouble("XX000", Some("md.c")), "a quota");
+        assert!(is_file_trouble("42501", Some("md.c")), "a read-only file system");
+        assert!(!is_file_trouble("XX001", Some("md.c")), "a damaged file");
+        assert!(!is_file_trouble("42501", Some("aclchk.c")), "a missing privilege");
     }
 }

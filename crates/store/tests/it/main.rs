@@ -4,6 +4,8 @@
 //! - [`faults`]: the contract, on every back end, for a caller whose calls fail
 //! - [`streams`]: reading everything, page by page
 //! - [`postgres`]: the contract, in PostgreSQL, each test in a database of its own
+//! - [`postgres_full`]: a database without room for its tables, or for its log
+//! - [`postgres_waits`]: appends that meet another transaction
 //! - [`migrations`]: which schemas are brought up to date and which are refused
 //! - [`schemas`]: data of earlier versions, and schemas of later ones
 //! - [`sqlite`]: the contract, in a SQLite file, and which files are refused
@@ -18,6 +20,8 @@ mod migrations;
 mod outages;
 mod pgbouncer;
 mod postgres;
+mod postgres_full;
+mod postgres_waits;
 mod schemas;
 mod sqlite;
 mod sqlite_failures;

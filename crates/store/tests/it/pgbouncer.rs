@@ -30,7 +30,7 @@ fn options(database: &Database, bouncer: &PgBouncer) -> PostgresOptions {
     PostgresOptions::new(database.url_at_port(bouncer.port()).parse().expect("a URL"))
 }
 
-fn provider(database: &Database, bouncer: &PgBouncer) -> PostgresProvider {
+pub(crate) fn provider(database: &Database, bouncer: &PgBouncer) -> PostgresProvider {
     PostgresProvider::new(&options(database, bouncer)).expect("valid options")
 }
 

@@ -57,16 +57,51 @@ pub struct ServerTls {
     pub access: Vec<String>,
 }
 
+/// Mounts a file system of memory for one program, which takes it along when it ends.
+const WITH_SMALL_DISK: &str = r#"
+mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"
+"#;
+
+/// Where a server with a small disk has it, in its directory.
+const SMALL_DISK: &str = "small-disk";
+
 pub(super) struct Private {
     service: Option<Service>,
     directory: TempDir,
     programs: PathBuf,
     settings: Vec<String>,
+    /// What the command that starts the server begins with.
+    prefix: Vec<OsString>,
     port: u16,
 }
 
 impl Private {
     pub(super) async fn start(tls: Option<&ServerTls>) -> Result<Self, Error> {
+        let mut private = Self::prepare(tls)?;
+        private.start_with_retries(free_port).await?;
+        Ok(private)
+    }
+
+    /// With a file system of this size besides its own, whose path is the second part of the
+    /// answer. `None` on a machine that lets this process mount nothing.
+    pub(super) async fn start_with_small_disk(
+        bytes: u64,
+    ) -> Result<Option<(Self, PathBuf)>, Error> {
+        let mut private = Self::prepare(None)?;
+        let disk = private.directory.path().join(SMALL_DISK);
+        std::fs::create_dir(&disk).map_err(Error::while_doing("make a directory to mount to"))?;
+        private.prefix = with_small_disk(&disk, bytes)?;
+        let mut try_out = Command::new(&private.prefix[0]);
+        let try_out = try_out.args(&private.prefix[1..]).arg("true").output();
+        if !try_out.is_ok_and(|output| output.status.success()) {
+            return Ok(None);
+        }
+        private.start_with_retries(free_port).await?;
+        Ok(Some((private, disk)))
+    }
+
+    /// All that it needs to start.
+    fn prepare(tls: Option<&ServerTls>) -> Result<Self, Error> {
         let programs = find_programs().ok_or_else(|| Error::new(INSTALL_HINT))?;
         let directory = tempfile::Builder::new()
             .prefix("synckit-postgres-")
@@ -79,9 +114,7 @@ impl Private {
             settings.extend(give_certificates(directory.path(), tls)?);
         }
         let port = free_port();
-        let mut private = Self { service: None, directory, programs, settings, port };
-        private.start_with_retries(free_port).await?;
-        Ok(private)
+        Ok(Self { service: None, directory, programs, settings, prefix: Vec::new(), port })
     }
 
     pub(super) fn address(&self) -> Address {
@@ -130,7 +163,8 @@ impl Private {
 
     async fn start_once(&mut self) -> Result<(), Error> {
         let data = self.directory.path().join("data");
-        let mut command = as_unprivileged();
+        let mut command = self.prefix.clone();
+        command.extend(as_unprivileged());
         command.push(self.programs.join("postgres").into());
         command.extend(["-D".into(), data.into()]);
         command.extend(["-k".into(), self.directory.path().into()]);
@@ -245,6 +279,22 @@ pub(super) fn as_unprivileged() -> Vec<OsString> {
     let user = format!("--reuid={UNPRIVILEGED_USER}");
     let group = format!("--regid={UNPRIVILEGED_USER}");
     vec!["setpriv".into(), user.into(), group.into(), "--init-groups".into(), "--".into()]
+}
+
+/// What to put in front of a command so that it finds a file system of this size at `disk`, and
+/// nobody else does. Who isn't root may do so as well on many machines, as the root of a namespace.
+fn with_small_disk(disk: &Path, bytes: u64) -> Result<Vec<OsString>, Error> {
+    let mut command: Vec<OsString> = vec!["unshare".into(), "--mount".into()];
+    let mut options = format!("size={bytes},mode=0700");
+    if geteuid().is_root() {
+        let (user, group) = unprivileged_ids()?;
+        options.push_str(&format!(",uid={user},gid={group}"));
+    } else {
+        command.extend(["--user", "--map-current-user", "--keep-caps"].map(OsString::from));
+    }
+    command.extend(["--", "sh", "-c", WITH_SMALL_DISK, SMALL_DISK].map(OsString::from));
+    command.extend([options.into(), disk.into()]);
+    Ok(command)
 }
 
 fn unprivileged_ids() -> Result<(u32, u32), Error> {

@@ -1,0 +1,154 @@
+//! The store all nodes share: numbers under one lock, without gaps, and every repeat recognised.
+//!
+//! Unlike a real one it keeps all it ever held, pruned or deleted, so that what a room shows can
+//! be compared with the history the room claims to stand in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use synckit_engine::delta::{Delta, DeltaId};
+use synckit_engine::document::Document;
+use synckit_engine::ids::{ClientId, FieldName, Millis};
+use synckit_engine::position::{Delivery, Epoch, Position, Seq};
+use synckit_engine::snapshot::Snapshot;
+
+/// What a client calls one operation, however often it sends it.
+pub(crate) type EditKey = (ClientId, u64, Millis, FieldName);
+
+pub(crate) fn key_of(delta: &Delta) -> EditKey {
+    (delta.client.clone(), delta.counter(), delta.timestamp, delta.changes[0].0.clone())
+}
+
+/// One life of a document.
+#[derive(Debug)]
+struct Life {
+    epoch: Epoch,
+    deltas: Vec<Delta>,
+    /// The document after 0, 1, 2 … deltas.
+    states: Vec<Document>,
+    seqs: BTreeMap<DeltaId, Seq>,
+    keys: BTreeSet<EditKey>,
+    /// How many deltas only the snapshot has.
+    pruned: usize,
+    is_over: bool,
+}
+
+impl Life {
+    fn head(&self) -> Position {
+        Position { epoch: self.epoch, seq: Seq(self.deltas.len() as u64) }
+    }
+}
+
+/// What a read of the history gives.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    Deltas(Vec<(Seq, Delta)>),
+    Document(Snapshot),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    /// The lives of each document, the last one maybe over.
+    documents: Vec<Vec<Life>>,
+    pub(crate) is_up: bool,
+    pub(crate) deletions: usize,
+    /// An edit that is there twice, under two names.
+    pub(crate) doubled: Option<EditKey>,
+}
+
+impl Store {
+    pub(crate) fn new(documents: usize) -> Self {
+        let documents = (0..documents).map(|_| Vec::new()).collect();
+        Self { documents, is_up: true, ..Self::default() }
+    }
+
+    fn current(&self, document: usize) -> Option<&Life> {
+        self.documents[document].last().filter(|life| !life.is_over)
+    }
+
+    /// Takes the deltas all together. `epoch` is that of the document if this makes it.
+    pub(crate) fn append(
+        &mut self,
+        document: usize,
+        epoch: Epoch,
+        deltas: &[Delta],
+    ) -> (Epoch, Vec<Delivery>) {
+        if self.current(document).is_none() {
+            self.documents[document].push(Life {
+                epoch,
+                deltas: Vec::new(),
+                states: vec![Document::new()],
+                seqs: BTreeMap::new(),
+                keys: BTreeSet::new(),
+                pruned: 0,
+                is_over: false,
+            });
+        }
+        let life = self.documents[document].last_mut().unwrap();
+        let mut deliveries = Vec::with_capacity(deltas.len());
+        for delta in deltas {
+            if let Some(seq) = life.seqs.get(&delta.id) {
+                deliveries.push(Delivery::Repeated(*seq));
+                continue;
+            }
+            if !life.keys.insert(key_of(delta)) {
+                self.doubled = Some(key_of(delta));
+            }
+            let mut state = life.states.last().unwrap().clone();
+            state.apply(delta);
+            life.states.push(state);
+            life.deltas.push(delta.clone());
+            let seq = life.head().seq;
+            life.seqs.insert(delta.id.clone(), seq);
+            deliveries.push(Delivery::Stored(seq));
+        }
+        (life.epoch, deliveries)
+    }
+
+    pub(crate) fn head(&self, document: usize) -> Option<Position> {
+        self.current(document).map(Life::head)
+    }
+
+    pub(crate) fn load(&self, document: usize) -> Snapshot {
+        self.current(document).map_or_else(Snapshot::default, |life| Snapshot {
+            position: life.head(),
+            document: life.states.last().unwrap().clone(),
+        })
+    }
+
+    /// What comes after a position, or the whole document where the history does not go on there.
+    pub(crate) fn missing(&self, document: usize, after: Position) -> Missing {
+        let from = usize::try_from(after.seq.0).unwrap();
+        match self.current(document) {
+            Some(life) if life.epoch == after.epoch && from >= life.pruned => {
+                let deltas = life.deltas.iter().skip(from).cloned();
+                Missing::Deltas((after.seq.0 + 1..).map(Seq).zip(deltas).collect())
+            }
+            _ => Missing::Document(self.load(document)),
+        }
+    }
+
+    pub(crate) fn delete(&mut self, document: usize) {
+        if let Some(life) = self.documents[document].last_mut().filter(|life| !life.is_over) {
+            life.is_over = true;
+            self.deletions += 1;
+        }
+    }
+
+    /// Snapshot and compaction: from now on older positions get the whole document.
+    pub(crate) fn prune(&mut self, document: usize, keep: usize) {
+        if let Some(life) = self.documents[document].last_mut() {
+            life.pruned = life.pruned.max(life.deltas.len().saturating_sub(keep));
+        }
+    }
+
+    /// Whether an edit is, or before a deletion was, in the document.
+    pub(crate) fn has_taken(&self, document: usize, key: &EditKey) -> bool {
+        self.documents[document].iter().any(|life| life.keys.contains(key))
+    }
+
+    /// The document that a position names.
+    pub(crate) fn state_at(&self, document: usize, position: Position) -> Option<&Document> {
+        let life = self.documents[document].iter().find(|life| life.epoch == position.epoch)?;
+        life.states.get(usize::try_from(position.seq.0).ok()?)
+    }
+}
