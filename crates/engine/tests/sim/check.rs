@@ -133,7 +133,8 @@ impl World {
         let position = room.position();
         // The epoch of a document that nobody has written means nothing.
         if position != head && (position.seq.0, head.seq.0) != (0, 0) {
-            let what = format!("document {document} on node {node} is at {position:?}, not {head:?}");
+            let what =
+                format!("document {document} on node {node} is at {position:?}, not {head:?}");
             self.violate(Invariant::EverybodyAgrees, what);
         } else if !format!("{room:?}").contains("arrived: {}") {
             let what = format!("document {document} on node {node} keeps deltas that nobody needs");
@@ -162,8 +163,8 @@ impl World {
             for effect in effects {
                 if let Effect::Send(_, ServerMessage::AwarenessState { states, .. }) = effect {
                     let states = states.into_iter();
-                    let states = states
-                        .map(|one| (one.client.to_string(), one.state.as_str().to_owned()));
+                    let states =
+                        states.map(|one| (one.client.to_string(), one.state.as_str().to_owned()));
                     seen.push((format!("node {at}"), states.collect::<BTreeMap<_, _>>()));
                 }
             }

@@ -203,7 +203,8 @@ impl Client {
             }
             ServerMessage::Ack { message_id } => {
                 for view in &mut self.views {
-                    view.unacknowledged.retain(|write| write.message_id.as_ref() != Some(&message_id));
+                    view.unacknowledged
+                        .retain(|write| write.message_id.as_ref() != Some(&message_id));
                 }
             }
             ServerMessage::AwarenessState { document, states } => {

@@ -50,8 +50,12 @@ impl World {
             let group = std::mem::take(&mut self.nodes[node].group);
             self.store_group(&group);
         }
-        let sessions: Vec<_> =
-            self.connections.iter().filter(|(_, one)| one.node == node).map(|(id, _)| *id).collect();
+        let sessions: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, one)| one.node == node)
+            .map(|(id, _)| *id)
+            .collect();
         for session in sessions {
             let connection = self.connections.remove(&session).unwrap();
             let client = &mut self.clients[connection.client];

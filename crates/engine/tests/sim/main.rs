@@ -10,6 +10,7 @@
 //!
 //! `SYNCKIT_SIM_SEED=7` repeats one run and `SYNCKIT_SIM_STEPS=60` makes it shorter;
 //! `SYNCKIT_SIM_SEEDS=5000` tries more than the usual number, from `SYNCKIT_SIM_FIRST` on.
+//! `SYNCKIT_SIM_TRACE=500` prints more of the events before a failure.
 #![expect(clippy::unwrap_used, reason = "in a test a panic with a line number is the report")]
 
 mod bus;

@@ -79,7 +79,8 @@ impl World {
             now: START_MS,
             serial: 0,
             is_traced,
-            trace_max: number_from("SYNCKIT_SIM_TRACE").map_or(TRACE_MAX, |n| usize::try_from(n).unwrap()),
+            trace_max: number_from("SYNCKIT_SIM_TRACE")
+                .map_or(TRACE_MAX, |n| usize::try_from(n).unwrap()),
             trace: VecDeque::new(),
             violation: None,
             random,
@@ -167,7 +168,7 @@ impl World {
             94 => {
                 self.answer_compare(node);
             }
-            95 => self.lose_connection(client),
+            95 => self.leave(client),
             _ => {
                 self.carry();
             }
@@ -252,7 +253,12 @@ impl World {
     fn take_note(&mut self, document: usize, command: &mut Command) {
         let Command::Edit { message_id, drafts, .. } = command else { return };
         let key = |draft: &synckit_engine::room::Draft| {
-            (draft.client.clone(), draft.counter.unwrap(), draft.timestamp, draft.changes[0].0.clone())
+            (
+                draft.client.clone(),
+                draft.counter.unwrap(),
+                draft.timestamp,
+                draft.changes[0].0.clone(),
+            )
         };
         let keys = drafts.iter().map(key).collect();
         self.edits.insert(message_id.clone(), (document, keys));
@@ -311,6 +317,14 @@ impl World {
         self.clients[at].session = Some(session);
         let frames = self.clients[at].greet();
         self.send_all(at, frames);
+    }
+
+    /// A client loses its connection, or its page is loaded again.
+    fn leave(&mut self, at: usize) {
+        self.lose_connection(at);
+        if self.random.chance(30) {
+            self.clients[at].forget();
+        }
     }
 
     /// A client loses its connection, of which its node learns later.

@@ -159,7 +159,10 @@ impl Crew {
                     let shown = member.seen.lock().shows(document);
                     let (name, node) = (&member.name, member.node);
                     let difference = difference(&shown, wanted);
-                    assert!(difference.is_empty(), "{name} on node {node}, {document}: {difference:#?}");
+                    assert!(
+                        difference.is_empty(),
+                        "{name} on node {node}, {document}: {difference:#?}"
+                    );
                 }
             }
         }
@@ -211,8 +214,7 @@ impl Crew {
             let seen = member.seen.lock();
             (seen.connections, seen.refusals)
         });
-        let (connections, refusals) =
-            sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let (connections, refusals) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         say(&format!(
             "{} acknowledged edits checked, {} members with {connections} connections, \
              {refusals} refusals",
@@ -226,9 +228,9 @@ impl Crew {
 fn difference(shown: &Fields, wanted: &Fields) -> Vec<(String, String, String)> {
     let names: BTreeSet<_> = shown.keys().chain(wanted.keys()).collect();
     let text = |fields: &Fields, name: &String| {
-        fields.get(name).map_or("nothing".to_owned(), |value| {
-            value.to_string().chars().take(80).collect()
-        })
+        fields
+            .get(name)
+            .map_or("nothing".to_owned(), |value| value.to_string().chars().take(80).collect())
     };
     names
         .into_iter()

@@ -48,8 +48,12 @@ async fn until_linked(community: &Community, what: &str, since: Instant) {
 
 /// A community under load, which has written a while.
 async fn under_load(redis: &Redis, test: &str) -> (Community, Crew) {
+    under_load_on(redis, Storage::postgres().await, test).await
+}
+
+async fn under_load_on(redis: &Redis, storage: Storage, test: &str) -> (Community, Crew) {
     let random = Random::announced(test);
-    let community = Community::start(redis, Storage::postgres().await, 2).await;
+    let community = Community::start(redis, storage, 2).await;
     let mut crew = Crew::new(&community, 3, &random);
     crew.all_subscribed().await;
     crew.write();
@@ -57,13 +61,28 @@ async fn under_load(redis: &Redis, test: &str) -> (Community, Crew) {
     (community, crew)
 }
 
+/// A fault that a node did not notice would prove nothing.
+fn assert_noticed(community: &Community, nodes: &[usize]) {
+    for node in nodes {
+        let log = community.nodes[*node].server().stderr();
+        assert!(log.contains("the link to the other nodes through Redis is down"), "node {node}");
+    }
+}
+
 /// After a fault: all converge, messages come again, and all is as before.
-async fn recover(community: &Community, crew: &mut Crew, what: &str, since: Instant) {
+async fn recover(
+    community: &Community,
+    crew: &mut Crew,
+    nodes: &[usize],
+    what: &str,
+    since: Instant,
+) {
     crew.converge(community, what, since, BOUND).await;
     crew.write();
     until_linked(community, what, since).await;
     crew.more_acks(&[0, 1], 60).await;
     crew.converge_in_silence(community, &format!("after: {what}"), BOUND).await;
+    assert_noticed(community, nodes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +96,27 @@ async fn a_redis_that_died_and_came_back_empty_is_used_again() {
     crew.write();
     crew.more_acks(&[0, 1], 60).await;
     redis.start_again().await;
-    recover(&community, &mut crew, "Redis killed and restarted", Instant::now()).await;
+    recover(&community, &mut crew, &[0, 1], "Redis killed and restarted", Instant::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_share_no_store_tell_each_other_what_they_missed() {
+    let mut redis = Redis::start_private().await;
+    let test = "nodes_that_share_no_store_tell_each_other_what_they_missed";
+    let (community, mut crew) = under_load_on(&redis, Storage::Memory, test).await;
+    crew.converge_in_silence(&community, "before: Redis killed, in memory", BOUND).await;
+    redis.kill9().await;
+    crew.write();
+    crew.more_acks(&[0, 1], 100).await;
+    redis.start_again().await;
+    let since = Instant::now();
+    let what = "Redis killed and restarted, in memory";
+    crew.converge(&community, what, since, LINKED_AGAIN_BOUND).await;
+    crew.write();
+    until_linked(&community, what, since).await;
+    crew.more_acks(&[0, 1], 60).await;
+    crew.converge_in_silence(&community, &format!("after: {what}"), BOUND).await;
+    assert_noticed(&community, &[0, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,7 +134,7 @@ async fn a_redis_that_hangs_holds_nobody_up() {
     crew.write();
     crew.more_acks(&[0, 1], 60).await;
     redis.thaw();
-    recover(&community, &mut crew, "Redis paused for 14 s", Instant::now()).await;
+    recover(&community, &mut crew, &[0, 1], "Redis paused for 14 s", Instant::now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,6 +149,7 @@ async fn a_connection_that_is_dead_and_does_not_know_is_given_up() {
     until_linked(&community, "connection half-open", begun).await;
     crew.more_acks(&[0, 1], 60).await;
     crew.converge_in_silence(&community, "after: connection half-open", BOUND).await;
+    assert_noticed(&community, &[1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,7 +160,7 @@ async fn connections_that_are_reset_are_made_again() {
         crew.more_acks(&[0, 1], 30).await;
         community.nodes[node].proxy.cut();
     }
-    recover(&community, &mut crew, "connections reset", Instant::now()).await;
+    recover(&community, &mut crew, &[0, 1], "connections reset", Instant::now()).await;
 }
 
 async fn publish(connection: &mut TcpStream, channel: &str, payload: &str) {
@@ -165,7 +205,7 @@ async fn a_node_that_redis_threw_out_for_reading_too_slowly_comes_back() {
     crew.more_acks(&[0, 1], 60).await;
     assert_eq!(thrown_out(), 1, "only the one that does not read");
     community.nodes[1].proxy.go_on();
-    recover(&community, &mut crew, "subscriber thrown out", Instant::now()).await;
+    recover(&community, &mut crew, &[1], "subscriber thrown out", Instant::now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,5 +223,5 @@ async fn nodes_that_have_only_the_store_in_common_converge_through_it() {
     crew.write();
     crew.more_acks(&[0, 1], 60).await;
     community.nodes.iter().for_each(|node| node.proxy.go_on());
-    recover(&community, &mut crew, "partition of 14 s over", Instant::now()).await;
+    recover(&community, &mut crew, &[0, 1], "partition of 14 s over", Instant::now()).await;
 }

@@ -101,7 +101,10 @@ impl Member {
             let unanswered: Vec<_> = {
                 let mut seen = self.seen.lock();
                 seen.connections += 1;
-                seen.waiting.iter().map(|(number, edit)| edit.message(&number.to_string())).collect()
+                seen.waiting
+                    .iter()
+                    .map(|(number, edit)| edit.message(&number.to_string()))
+                    .collect()
             };
             for message in unanswered {
                 client.send(&message).await;
@@ -208,12 +211,11 @@ impl Member {
         let stamp = highest(&message["clock"]);
         let value = Some(message["value"].clone()).filter(|value| *value != tombstone());
         let field = text(&message["field"]);
-        if let Some(held) = replica.get(&field) {
-            if held.stamp >= stamp {
-                let is_same = held.stamp > stamp || held.value == value;
-                assert!(is_same, "{} got two values under one stamp: {message}", self.name);
-                return;
-            }
+        let held = replica.get(&field).filter(|held| held.stamp >= stamp);
+        if let Some(held) = held {
+            let is_same = held.stamp > stamp || held.value == value;
+            assert!(is_same, "{} got two values under one stamp: {message}", self.name);
+            return;
         }
         replica.insert(field, Held { stamp, value });
         seen.changed_at = Some(Instant::now());

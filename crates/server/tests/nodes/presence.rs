@@ -33,8 +33,7 @@ async fn say_presence(client: &mut Client, state: Value, clock: u64) {
 /// Everybody who is here, as a node tells who asks.
 async fn asked(client: &mut Client) -> BTreeSet<String> {
     client.send(&json!({ "type": "awareness_subscribe", "documentId": "doc" })).await;
-    let answer =
-        client.expect("who is here", |message| message["type"] == "awareness_state").await;
+    let answer = client.expect("who is here", |message| message["type"] == "awareness_state").await;
     let states = answer["states"].as_array().expect("states are a list");
     states.iter().map(|state| state["clientId"].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -187,8 +186,7 @@ async fn who_comes_back_to_another_node_was_never_gone() {
 async fn the_clients_of_a_killed_node_are_gone_soon_and_back_when_they_are() {
     let redis = Redis::shared().await;
     let mut community = Community::start(redis, Storage::Memory, 3).await;
-    let mut watchers =
-        [watcher(community.address(0)).await, watcher(community.address(1)).await];
+    let mut watchers = [watcher(community.address(0)).await, watcher(community.address(1)).await];
     let mut lost = Vec::new();
     for _ in 0..3 {
         let mut client = Client::connect(community.address(2)).await;

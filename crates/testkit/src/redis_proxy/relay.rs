@@ -99,8 +99,11 @@ impl<'a> Way<'a> {
             tokio::select! {
                 read = from.read(&mut chunk) => {
                     let Ok(count @ 1..) = read else { return };
-                    self.received.extend_from_slice(&chunk[..count]);
-                    self.judge_received(&mut out);
+                    // Nothing is asked about messages that go nowhere.
+                    if !self.is_dead() {
+                        self.received.extend_from_slice(&chunk[..count]);
+                        self.judge_received(&mut out);
+                    }
                 }
                 () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR_AWAY)) => {}
                 // Whether it may read on is asked at the start of the loop.
@@ -113,19 +116,22 @@ impl<'a> Way<'a> {
             }
             self.take_due(&mut out);
             // What was read when the way was closed waits, or is swallowed.
-            let Some(is_dead) = self.until_open().await else { return };
-            if !is_dead && to.write_all(&out).await.is_err() {
+            let is_open = self.until_open().await.is_some();
+            if !is_open || (!self.is_dead() && to.write_all(&out).await.is_err()) {
                 return;
             }
         }
     }
 
-    /// Waits while the way is stalled; then whether the connection is dead. None: the proxy is gone.
-    async fn until_open(&mut self) -> Option<bool> {
+    /// Waits while the way is stalled. None: the proxy is gone.
+    async fn until_open(&mut self) -> Option<()> {
         let is_delivery = self.direction == MessageDirection::Delivered;
-        let open = |faults: &Faults| !faults.stalls && !(faults.stalls_deliveries && is_delivery);
-        let faults = self.faults.wait_for(open).await.ok()?;
-        Some(self.number < faults.dead_below)
+        let stalls = |faults: &Faults| faults.stalls || (faults.stalls_deliveries && is_delivery);
+        self.faults.wait_for(|faults| !stalls(faults)).await.ok().map(drop)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.number < self.faults.borrow().dead_below
     }
 
     /// Takes every whole value out of what arrived.
