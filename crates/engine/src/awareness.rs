@@ -57,6 +57,9 @@ pub enum Refused {
     TooManyEntries,
 }
 
+/// A client with its state, none when it is gone, and its clock.
+pub type Changed = (ClientId, Option<JsonText>, u64);
+
 /// The presence of one document.
 ///
 /// An entry lives as long as the connection that owns it, or the node that tells of it, and a
@@ -65,13 +68,17 @@ pub enum Refused {
 #[derive(Debug, Clone, Default)]
 pub struct Awareness {
     entries: BTreeMap<ClientId, Entry>,
+    /// What the connections to this node said last. Another connection or node may have taken the
+    /// client over since, by words that were late: when it ends, this counts again.
+    said: BTreeMap<(ClientId, SessionId), (JsonText, u64)>,
 }
 
 impl Awareness {
     /// Takes what `owner` says of `client`.
     ///
     /// From its owner only a newer clock counts. Another connection takes the entry over whatever
-    /// its clock: a tab that was loaded again starts to count at 1 again.
+    /// its clock: a tab that was loaded again starts to count at 1 again. Gives the clock under which
+    /// the others are told, which is newer than what they know.
     ///
     /// # Errors
     /// [`Refused`]; nothing changed.
@@ -81,23 +88,27 @@ impl Awareness {
         client: &ClientId,
         state: JsonText,
         clock: u64,
-    ) -> Result<(), Refused> {
-        let owner = Owner::Session(owner);
-        let known = self.entries.get(client.as_str());
-        if known.is_some_and(|entry| entry.owner == owner && clock <= entry.clock) {
+    ) -> Result<u64, Refused> {
+        let said = self.said.get(&(client.clone(), owner));
+        if said.is_some_and(|(_, newest)| clock <= *newest) {
             return Err(Refused::Stale);
         }
-        if known.is_none() && self.entries.len() >= AWARENESS_ENTRIES_MAX {
+        let is_known = self.entries.contains_key(client.as_str());
+        if !is_known && self.entries.len() >= AWARENESS_ENTRIES_MAX {
             return Err(Refused::TooManyEntries);
         }
-        if known.is_none_or(|entry| entry.owner != owner) {
-            let owned = self.entries.values().filter(|entry| entry.owner == owner).count();
+        if said.is_none() {
+            let owned = self.said.keys().filter(|(_, speaker)| *speaker == owner).count();
             if owned >= AWARENESS_CLIENTS_PER_SESSION_MAX {
                 return Err(Refused::TooManyClients);
             }
         }
+        self.said.insert((client.clone(), owner), (state.clone(), clock));
+        let owner = Owner::Session(owner);
+        let known = self.entries.get(client.as_str()).map_or(0, |entry| entry.clock);
+        let clock = clock.max(known.saturating_add(1));
         self.entries.insert(client.clone(), Entry { state, clock, owner, until: None });
-        Ok(())
+        Ok(clock)
     }
 
     /// Removes what `owner` said of `client`; whether there was such an entry.
@@ -109,42 +120,61 @@ impl Awareness {
         owner: SessionId,
         client: &ClientId,
         clock: u64,
-    ) -> Result<bool, Refused> {
+    ) -> Result<Option<u64>, Refused> {
+        let said = self.said.get(&(client.clone(), owner));
+        if said.is_some_and(|(_, newest)| clock <= *newest) {
+            return Err(Refused::Stale);
+        }
+        // It left, so what it said over earlier connections counts for nothing either.
+        self.said.retain(|(of, speaker), _| of != client || *speaker > owner);
         match self.entries.get(client.as_str()) {
-            None => Ok(false),
-            Some(entry) if entry.owner != Owner::Session(owner) || clock <= entry.clock => {
-                Err(Refused::Stale)
+            None => Ok(None),
+            Some(entry) if entry.owner != Owner::Session(owner) => Err(Refused::Stale),
+            Some(entry) => {
+                let clock = clock.max(entry.clock.saturating_add(1));
+                self.entries.remove(client.as_str());
+                Ok(Some(clock))
             }
-            Some(_) => Ok(self.entries.remove(client.as_str()).is_some()),
         }
     }
 
     /// Removes every entry of a connection that left. Each comes back with the clock that makes
-    /// its removal newer than the entry.
-    pub fn disconnect(&mut self, owner: SessionId) -> Vec<(ClientId, u64)> {
+    /// its removal newer than the entry, or with what another connection says.
+    pub fn disconnect(&mut self, owner: SessionId) -> Vec<Changed> {
+        self.said.retain(|(_, speaker), _| *speaker != owner);
         let owner = Owner::Session(owner);
         self.take(|entry| entry.owner == owner)
     }
 
-    /// Keeps the entries of a connection that was lost until its clients have had time to return.
-    pub fn abandon(&mut self, owner: SessionId, until: Millis) {
-        self.orphan(&Owner::Session(owner), until, true);
+    /// Keeps the entries of a connection that was lost until its clients have had time to return;
+    /// gives those for which another connection speaks.
+    pub fn abandon(&mut self, owner: SessionId, until: Millis) -> Vec<Changed> {
+        self.said.retain(|(_, speaker), _| *speaker != owner);
+        self.orphan(&Owner::Session(owner), until, true)
     }
 
-    /// Keeps what a node said that is gone until its clients have had time to return.
-    pub fn abandon_node(&mut self, node: &NodeId, until: Millis) {
-        self.orphan(&Owner::Node(node.clone()), until, false);
+    /// Keeps what a node said that is gone until its clients have had time to return; gives those
+    /// for which a connection speaks.
+    pub fn abandon_node(&mut self, node: &NodeId, until: Millis) -> Vec<Changed> {
+        self.orphan(&Owner::Node(node.clone()), until, false)
     }
 
-    fn orphan(&mut self, owner: &Owner, until: Millis, was_here: bool) {
-        for entry in self.entries.values_mut().filter(|entry| entry.owner == *owner) {
-            entry.owner = Owner::Nobody { was_here };
-            entry.until = Some(until);
+    fn orphan(&mut self, owner: &Owner, until: Millis, was_here: bool) -> Vec<Changed> {
+        let mut back = Vec::new();
+        for (client, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.owner == *owner) {
+            if let Some(said) = last_said(&self.said, client, entry.clock) {
+                *entry = said;
+                back.push((client.clone(), Some(entry.state.clone()), entry.clock));
+            } else {
+                entry.owner = Owner::Nobody { was_here };
+                entry.until = Some(until);
+            }
         }
+        back
     }
 
     /// Removes the entries that were not heard of in time, as [`Awareness::disconnect`].
-    pub fn expire(&mut self, now: Millis) -> Vec<(ClientId, u64)> {
+    pub fn expire(&mut self, now: Millis) -> Vec<Changed> {
         self.take(|entry| entry.until.is_some_and(|until| until <= now))
     }
 
@@ -181,7 +211,8 @@ impl Awareness {
             Owner::Nobody { .. } => true,
             owner if *owner == entry.owner => {
                 known.until = entry.until;
-                clock > known.clock
+                // A repeat is what the owner says now, also after it started to count anew.
+                heard.is_repeated || clock > known.clock
             }
             Owner::Session(_) | Owner::Node(_) => !heard.is_repeated || clock > known.clock,
         };
@@ -192,22 +223,36 @@ impl Awareness {
         before.state != known.state || before.clock != known.clock
     }
 
-    /// Takes from another node that a client is gone; whether it was that node's and was here.
-    pub fn hear_gone(&mut self, node: &NodeId, client: &ClientId, clock: u64) -> bool {
+    /// Takes from another node that a client is gone; what changed, if it was that node's.
+    pub fn hear_gone(&mut self, node: &NodeId, client: &ClientId, clock: u64) -> Option<Changed> {
         let owner = Owner::Node(node.clone());
-        let goes = self
-            .entries
-            .get(client.as_str())
-            .is_some_and(|entry| entry.owner == owner && clock > entry.clock);
-        if goes {
-            self.entries.remove(client.as_str());
+        let entry = self.entries.get_mut(client.as_str())?;
+        if entry.owner != owner || clock <= entry.clock {
+            return None;
         }
-        goes
+        if let Some(said) = last_said(&self.said, client, clock) {
+            *entry = said;
+            return Some((client.clone(), Some(entry.state.clone()), entry.clock));
+        }
+        self.entries.remove(client.as_str());
+        Some((client.clone(), None, clock))
     }
 
-    fn take(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<(ClientId, u64)> {
-        let gone = self.entries.extract_if(.., |_, entry| goes(entry));
-        gone.map(|(client, entry)| (client, entry.clock.saturating_add(1))).collect()
+    fn take(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<Changed> {
+        let mut changed = Vec::new();
+        self.entries.retain(|client, entry| {
+            if !goes(entry) {
+                return true;
+            }
+            if let Some(said) = last_said(&self.said, client, entry.clock) {
+                *entry = said;
+                changed.push((client.clone(), Some(entry.state.clone()), entry.clock));
+                return true;
+            }
+            changed.push((client.clone(), None, entry.clock.saturating_add(1)));
+            false
+        });
+        changed
     }
 
     /// What this node has to tell the others: who is connected to it, or was a moment ago.
@@ -221,6 +266,23 @@ impl Awareness {
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&ClientId, &Entry)> {
         self.entries.iter()
     }
+}
+
+/// What the latest connection that speaks for a client says, as newer than what was known.
+fn last_said(
+    said: &BTreeMap<(ClientId, SessionId), (JsonText, u64)>,
+    client: &ClientId,
+    known: u64,
+) -> Option<Entry> {
+    let all = (client.clone(), SessionId(0))..=(client.clone(), SessionId(u64::MAX));
+    let ((_, session), (state, clock)) = said.range(all).next_back()?;
+    let owner = Owner::Session(*session);
+    Some(Entry {
+        state: state.clone(),
+        clock: (*clock).max(known.saturating_add(1)),
+        owner,
+        until: None,
+    })
 }
 
 #[cfg(test)]
@@ -239,12 +301,12 @@ mod tests {
     fn an_owner_is_heard_in_the_order_of_its_clock() {
         let mut here = Awareness::default();
         let (owner, ann) = (SessionId(1), client("ann"));
-        assert_eq!(here.update(owner, &ann, state("{}"), 2), Ok(()));
+        assert_eq!(here.update(owner, &ann, state("{}"), 2), Ok(2));
         assert_eq!(here.update(owner, &ann, state("{\"x\":1}"), 2), Err(Refused::Stale));
-        assert_eq!(here.update(owner, &ann, state("{\"x\":1}"), 3), Ok(()));
+        assert_eq!(here.update(owner, &ann, state("{\"x\":1}"), 3), Ok(3));
         assert_eq!(here.remove(owner, &ann, 3), Err(Refused::Stale));
-        assert_eq!(here.remove(owner, &ann, 4), Ok(true));
-        assert_eq!(here.remove(owner, &ann, 5), Ok(false));
+        assert_eq!(here.remove(owner, &ann, 4), Ok(Some(4)));
+        assert_eq!(here.remove(owner, &ann, 5), Ok(None));
     }
 
     #[test]
@@ -252,9 +314,10 @@ mod tests {
         let mut here = Awareness::default();
         let ann = client("ann");
         here.update(SessionId(1), &ann, state("{}"), 9).unwrap();
-        here.update(SessionId(2), &ann, state("{}"), 1).unwrap();
+        let shown = here.update(SessionId(2), &ann, state("{}"), 1);
+        assert_eq!(shown, Ok(10), "newer than what the others know");
         assert_eq!(here.disconnect(SessionId(1)), vec![]);
-        assert_eq!(here.disconnect(SessionId(2)), vec![(ann, 2)]);
+        assert_eq!(here.disconnect(SessionId(2)), vec![(ann, None, 11)]);
         assert_eq!(here.entries().len(), 0);
     }
 
@@ -304,8 +367,8 @@ mod tests {
         here.hear(&node("b"), &ben, state("{}"), 7, repeated(9_000));
         here.abandon(SessionId(1), 1_000);
         here.abandon_node(&node("b"), 2_000);
-        assert_eq!(here.expire(1_000), vec![(ann, 5)]);
-        assert_eq!(here.expire(2_000), vec![(ben, 8)]);
+        assert_eq!(here.expire(1_000), vec![(ann, None, 5)]);
+        assert_eq!(here.expire(2_000), vec![(ben, None, 8)]);
     }
 
     #[test]
@@ -317,8 +380,20 @@ mod tests {
         assert_eq!(here.here().count(), 1);
         assert!(here.hear(&node("b"), &ann, state("{\"new\":1}"), 1, changed(9)));
         assert_eq!(here.disconnect(SessionId(1)), vec![], "the first connection lost it");
-        assert!(!here.hear_gone(&node("c"), &ann, 9), "only the node that speaks for it");
-        assert!(here.hear_gone(&node("b"), &ann, 2));
+        assert_eq!(here.hear_gone(&node("c"), &ann, 9), None, "only the node that speaks for it");
+        assert_eq!(here.hear_gone(&node("b"), &ann, 2), Some((ann, None, 2)));
+    }
+
+    #[test]
+    fn a_connection_that_lives_counts_again_when_late_words_of_another_end() {
+        let mut here = Awareness::default();
+        let ann = client("ann");
+        here.update(SessionId(1), &ann, state("{\"live\":1}"), 4).unwrap();
+        // What the client said on another node before it came here.
+        here.hear(&node("b"), &ann, state("{\"late\":1}"), 2, changed(9));
+        let back = Some((ann, Some(state("{\"live\":1}")), 4));
+        assert_eq!(here.hear_gone(&node("b"), &client("ann"), 3), back);
+        assert_eq!(here.here().count(), 1);
     }
 
     #[test]
@@ -328,7 +403,7 @@ mod tests {
         here.hear(&node("b"), &ann, state("{}"), 1, repeated(100));
         here.hear(&node("b"), &ben, state("{}"), 3, repeated(100));
         here.hear(&node("b"), &ann, state("{}"), 1, repeated(200));
-        assert_eq!(here.expire(150), vec![(ben, 4)]);
+        assert_eq!(here.expire(150), vec![(ben, None, 4)]);
         assert_eq!(here.next_expiry(), Some(200));
     }
 

@@ -322,8 +322,13 @@ impl<H> Room<H> {
             Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
             Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
             Input::Fetched(deltas) => {
-                self.reading = None;
-                self.arrived.extend(deltas);
+                let asked_at = self.reading.take();
+                if asked_at.is_none_or(|asked_at| asked_at.epoch == self.position.epoch) {
+                    self.arrived.extend(deltas);
+                } else {
+                    // The document was empty when this was asked for, and began another life.
+                    self.behind = true;
+                }
                 self.advance(effects);
                 self.read_on(effects);
             }
@@ -346,10 +351,13 @@ impl<H> Room<H> {
                 effects.push(Effect::Publish(PeerMessage::PresenceAsked));
             }
             Input::RepeatPresence => self.tell_presence(effects),
-            Input::NodeGone { node, until } => self.awareness.abandon_node(&node, until),
+            Input::NodeGone { node, until } => {
+                let back = self.awareness.abandon_node(&node, until);
+                self.presence_changed(back, true, effects);
+            }
             Input::Tick(now) => {
                 let gone = self.awareness.expire(now);
-                self.presence_gone(gone, true, effects);
+                self.presence_changed(gone, true, effects);
             }
         }
     }
@@ -364,7 +372,8 @@ impl<H> Room<H> {
         match command {
             Command::Leave => return self.leave(session, effects),
             Command::Vanish { until } => {
-                self.awareness.abandon(session, until);
+                let back = self.awareness.abandon(session, until);
+                self.presence_changed(back, true, effects);
                 return self.leave(session, effects);
             }
             _ => {}
@@ -519,10 +528,7 @@ impl<H> Room<H> {
 
     /// Takes numbered deltas, whoever stored them.
     fn arrive(&mut self, epoch: Epoch, deltas: Vec<(Seq, Delta)>, effects: &mut Vec<Effect>) {
-        if self.position.seq == Seq(0) {
-            // A document that nobody had written has no epoch until its first delta.
-            self.position.epoch = epoch;
-        }
+        self.begin(epoch);
         if self.position.epoch != epoch {
             self.behind = self.reading.is_some();
             return self.read(Effect::Reload, effects);
@@ -532,6 +538,15 @@ impl<H> Room<H> {
         while self.arrived.len() > ARRIVED_MAX {
             self.arrived.pop_last();
             self.behind = true;
+        }
+    }
+
+    /// A document that nobody had written has no epoch until its first delta. Several may be named
+    /// before that one comes, and what was numbered in one is nothing in another.
+    fn begin(&mut self, epoch: Epoch) {
+        if self.position.seq == Seq(0) && self.position.epoch != epoch {
+            self.position.epoch = epoch;
+            self.arrived.clear();
         }
     }
 
@@ -661,7 +676,7 @@ impl<H> Room<H> {
             self.members.remove(&session);
         }
         let gone = self.awareness.disconnect(session);
-        self.presence_gone(gone, true, effects);
+        self.presence_changed(gone, true, effects);
     }
 }
 

@@ -31,8 +31,8 @@ impl<H> Room<H> {
     /// Reads what the store has beyond the room's position, or another life of the document.
     pub(super) fn compare(&mut self, head: Option<Position>, effects: &mut Vec<Effect>) {
         let head = head.unwrap_or_default();
-        if self.position.seq == Seq(0) && head.seq > Seq(0) {
-            self.position.epoch = head.epoch;
+        if head.seq > Seq(0) {
+            self.begin(head.epoch);
         }
         if head.epoch != self.position.epoch && self.position.seq > Seq(0) {
             self.behind = self.reading.is_some();

@@ -1,6 +1,6 @@
 //! Who is here: over connections to this node, and through others.
 
-use crate::awareness::{Heard, Refused};
+use crate::awareness::{Changed, Heard, Refused};
 use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::limits::PRESENCE_HEARD_FOR_MS;
@@ -34,19 +34,17 @@ impl<H> Room<H> {
         effects: &mut Vec<Effect>,
     ) {
         let taken = match &state {
-            Some(state) => {
-                self.awareness.update(session, &client, state.clone(), clock).map(|()| true)
-            }
+            Some(state) => self.awareness.update(session, &client, state.clone(), clock).map(Some),
             None => self.awareness.remove(session, &client, clock),
         };
         match taken {
-            Ok(true) => {
+            Ok(Some(clock)) => {
                 let entries = vec![(client.clone(), state.clone(), clock)];
                 effects
                     .push(Effect::Publish(PeerMessage::Presence { is_repeated: false, entries }));
                 self.show_presence(client, state, clock, effects);
             }
-            Ok(false) | Err(Refused::Stale) => {}
+            Ok(None) | Err(Refused::Stale) => {}
             Err(refused) => {
                 let error = ErrorReply::new(ErrorCode::LimitExceeded).because(refused);
                 effects.push(Effect::Send(session, ServerMessage::Error(error.on(&self.id))));
@@ -69,19 +67,19 @@ impl<H> Room<H> {
         }));
     }
 
-    pub(super) fn presence_gone(
+    /// Tells of those who are gone, or whose word another connection has again.
+    pub(super) fn presence_changed(
         &self,
-        gone: Vec<(ClientId, u64)>,
+        changed: Vec<Changed>,
         is_published: bool,
         effects: &mut Vec<Effect>,
     ) {
-        if is_published && !gone.is_empty() {
-            let entries = gone.iter().map(|(client, clock)| (client.clone(), None, *clock));
-            let message = PeerMessage::Presence { is_repeated: false, entries: entries.collect() };
+        if is_published && !changed.is_empty() {
+            let message = PeerMessage::Presence { is_repeated: false, entries: changed.clone() };
             effects.push(Effect::Publish(message));
         }
-        for (client, clock) in gone {
-            self.show_presence(client, None, clock, effects);
+        for (client, state, clock) in changed {
+            self.show_presence(client, state, clock, effects);
         }
     }
 
@@ -95,12 +93,17 @@ impl<H> Room<H> {
     ) {
         let heard = Heard { is_repeated, until: now.saturating_add(PRESENCE_HEARD_FOR_MS) };
         for (client, state, clock) in entries {
-            let is_new = match &state {
-                Some(state) => self.awareness.hear(node, &client, state.clone(), clock, heard),
-                None => self.awareness.hear_gone(node, &client, clock),
-            };
-            if is_new {
-                self.show_presence(client, state, clock, effects);
+            match &state {
+                Some(said) => {
+                    if self.awareness.hear(node, &client, said.clone(), clock, heard) {
+                        self.show_presence(client, state, clock, effects);
+                    }
+                }
+                None => {
+                    let changed = self.awareness.hear_gone(node, &client, clock);
+                    let is_back = matches!(changed, Some((_, Some(_), _)));
+                    self.presence_changed(changed.into_iter().collect(), is_back, effects);
+                }
             }
         }
     }

@@ -669,7 +669,7 @@ fn a_client_that_came_back_survives_the_end_of_its_old_connection() {
     room.shows(ANN, "tab", Some("{}"), 9);
     room.shows(BOB, "tab", Some("{}"), 1);
     assert_eq!(room.wants(ANN, Command::Leave), []);
-    assert_eq!(room.watches(ANN), [Effect::Send(ANN, everybody(&[("tab", "{}", 1)]))]);
+    assert_eq!(room.watches(ANN), [Effect::Send(ANN, everybody(&[("tab", "{}", 10)]))]);
 }
 
 #[test]

@@ -153,23 +153,31 @@ impl Crew {
         let all = self.until(deadline, |members| members.iter().all(shows_all)).await;
         let changes = self.members.iter().filter_map(|member| member.seen.lock().changed_at);
         let last = changes.max().unwrap_or(since);
-        if !all {
-            for member in &self.members {
-                for (document, wanted) in DOCUMENTS.iter().zip(&wanted) {
-                    let shown = member.seen.lock().shows(document);
-                    let (name, node) = (&member.name, member.node);
-                    let difference = difference(&shown, wanted);
-                    assert!(
-                        difference.is_empty(),
-                        "{name} on node {node}, {document}: {difference:#?}"
-                    );
-                }
-            }
-        }
+        assert!(all, "no convergence:\n{}", self.differences(community, &wanted).await);
         let after = last.saturating_duration_since(since);
         assert!(after <= bound, "converged after {after:?}, bound {bound:?}");
         assert_eq!(community.addresses().len(), community.nodes.len(), "all nodes run");
         after
+    }
+
+    /// Who shows something else than what is wanted, with what new subscribers are told.
+    async fn differences(&self, community: &Community, wanted: &[Fields]) -> String {
+        let mut found = Vec::new();
+        for (document, wanted) in DOCUMENTS.iter().zip(wanted) {
+            for member in &self.members {
+                let shown = difference(&member.seen.lock().shows(document), wanted);
+                let (name, node) = (&member.name, member.node);
+                let told = member.seen.lock().story(document, shown.first().map(|it| &*it.0));
+                found.push(format!("{name} on node {node}, {document}: {shown:?} {told}"));
+            }
+            for (node, address) in community.addresses().iter().enumerate() {
+                let state = Client::connect(address).await.subscribe(document).await;
+                let shown = state.fields.as_object().expect("a state is an object");
+                let shown = difference(shown, wanted);
+                found.push(format!("node {node}, {document}, stamp {}: {shown:?}", state.stamp));
+            }
+        }
+        found.join("\n")
     }
 
     fn acknowledged(&self) -> Vec<Edit> {

@@ -61,6 +61,13 @@ impl Seen {
         fields.filter_map(|(name, held)| Some((name.clone(), held.value.clone()?))).collect()
     }
 
+    /// What is held of a field, for those who miss something there.
+    pub(crate) fn story(&self, document: &str, field: Option<&str>) -> String {
+        let held = field.and_then(|field| self.replicas.get(document)?.get(field));
+        held.map(|held| format!("(held: {:?} of stamp {})", held.value, held.stamp))
+            .unwrap_or_default()
+    }
+
     pub(crate) fn documents(&self) -> usize {
         self.replicas.len()
     }
