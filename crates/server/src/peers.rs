@@ -37,7 +37,7 @@ const PRESENCE_REPEATED_EVERY: u32 = 5;
 pub(crate) const PRESENCE_GRACE: Duration = Duration::from_secs(3);
 
 /// How often open documents are compared with the store. Two looks find what was lost.
-const CHECK_INTERVAL_LINKED: Duration = Duration::from_millis(800);
+const CHECK_INTERVAL_LINKED: Duration = Duration::from_millis(600);
 
 /// The same while messages don't come through: nodes then converge by looking alone.
 const CHECK_INTERVAL_UNLINKED: Duration = Duration::from_millis(300);
@@ -168,9 +168,7 @@ impl Peers {
                     self.heard.lock().values_mut().for_each(|at| *at = Instant::now());
                     self.tell_nodes(&PeerMessage::Alive);
                     hub.give_all(|| Input::Resumed);
-                    if !self.is_store_shared {
-                        hub.open_documents().iter().for_each(|document| self.ask_for(document));
-                    }
+                    self.reconcile(&hub);
                     self.look_now.notify_one();
                 }
             }
@@ -203,6 +201,7 @@ impl Peers {
                     tracing::info!(node = node.as_str(), "another node is there");
                     // It should not have to wait for the next beat to know of this one.
                     self.tell_nodes(&PeerMessage::Alive);
+                    self.reconcile(hub);
                 }
             }
             PeerMessage::Leaving => {
@@ -221,6 +220,21 @@ impl Peers {
             }
             _ => {}
         }
+    }
+
+    /// Where no store is shared: tells what this node holds of the open documents, and asks for what
+    /// others do. Both, because whoever comes back last is heard by all.
+    fn reconcile(self: &Arc<Self>, hub: &Arc<Hub>) {
+        if self.is_store_shared {
+            return;
+        }
+        let (peers, hub) = (Arc::clone(self), Arc::clone(hub));
+        self.spawn(async move {
+            for document in hub.open_documents() {
+                peers.ask_for(&document);
+                peers.answer(&hub, &document).await;
+            }
+        });
     }
 
     /// Tells what this node holds of a document.

@@ -128,11 +128,11 @@ impl RoomTask {
 
     /// Brings a room up to what the other nodes hold, as far as they say so in time.
     async fn ask_peers(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
-        let mut silent = self.hub.peers.known();
-        if self.hub.peers.is_store_shared() || silent == 0 {
+        if self.hub.peers.is_store_shared() || self.hub.peers.is_alone() {
             return;
         }
         self.hub.peers.ask_for(&self.document);
+        let mut silent = self.hub.peers.known();
         let end = Instant::now() + PEERS_ANSWER_WITHIN;
         while silent > 0 || room.awaits_store() {
             let input = tokio::select! {

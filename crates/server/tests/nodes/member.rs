@@ -137,8 +137,9 @@ impl Member {
                     Err(_closed) => return,
                 },
                 () = sleep_until(next_edit), if orders.is_writing && has_place => {
-                    let message = self.next_edit();
-                    client.send(&message).await;
+                    if let Some(message) = self.next_edit() {
+                        client.send(&message).await;
+                    }
                     next_edit +=
                         Duration::from_millis(self.random.below(EDIT_PAUSE_MS_MAX));
                 }
@@ -152,7 +153,14 @@ impl Member {
         }
     }
 
-    fn next_edit(&mut self) -> Value {
+    /// None when it was told to rest meanwhile. Who tells it waits until the orders are let go of,
+    /// so that nothing begins to be unanswered after that.
+    fn next_edit(&mut self) -> Option<Value> {
+        let orders = self.orders.clone();
+        let told = orders.borrow();
+        if !told.is_writing {
+            return None;
+        }
         self.edits += 1;
         let number = self.edits;
         let document = if self.random.one_in(2) { DOCUMENTS[0] } else { DOCUMENTS[1] };
@@ -175,7 +183,7 @@ impl Member {
         };
         let message = edit.message(&number.to_string());
         self.seen.lock().waiting.insert(number, edit);
-        message
+        Some(message)
     }
 
     /// What a message changes; what is to be sent again because of it.
