@@ -109,7 +109,7 @@ mod tests {
         ] {
             let bytes = message.encode().unwrap();
             assert_eq!(PeerMessage::decode(&bytes).unwrap(), message);
-            assert!(PeerMessage::decode(&bytes[1..]).is_err(), "without its version");
+            assert!(PeerMessage::decode(bytes.get(1..).unwrap()).is_err(), "without its version");
         }
     }
 

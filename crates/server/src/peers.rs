@@ -183,7 +183,7 @@ impl Peers {
         message: PeerMessage,
     ) {
         let (Channel::Delta(document) | Channel::Awareness(document)) = channel else {
-            return self.hear_node(hub, node, message);
+            return self.hear_node(hub, &node, &message);
         };
         let input = match message {
             PeerMessage::Stored { deltas, .. } if !self.is_store_shared => {
@@ -194,18 +194,20 @@ impl Peers {
         hub.give(&document, input);
     }
 
-    fn hear_node(self: &Arc<Self>, hub: &Arc<Hub>, node: NodeId, message: PeerMessage) {
+    fn hear_node(self: &Arc<Self>, hub: &Arc<Hub>, node: &NodeId, message: &PeerMessage) {
         match message {
             PeerMessage::Alive => {
-                if self.heard.lock().insert(node.clone(), Instant::now()).is_none() {
-                    tracing::info!(node = node.as_str(), "another node is there");
-                    // It should not have to wait for the next beat to know of this one.
-                    self.tell_nodes(&PeerMessage::Alive);
-                    self.reconcile(hub);
+                let heard_before = self.heard.lock().insert(node.clone(), Instant::now());
+                if heard_before.is_some() {
+                    return;
                 }
+                tracing::info!(node = node.as_str(), "another node is there");
+                // It should not have to wait for the next beat to know of this one.
+                self.tell_nodes(&PeerMessage::Alive);
+                self.reconcile(hub);
             }
             PeerMessage::Leaving => {
-                self.heard.lock().remove(&node);
+                self.heard.lock().remove(node);
                 let until = now_millis() + millis(PRESENCE_GRACE);
                 hub.give_all(|| Input::NodeGone { node: node.clone(), until });
             }
@@ -213,6 +215,7 @@ impl Peers {
                 // One that is not answered waits in vain, but not long.
                 let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else { return };
                 let (peers, hub) = (Arc::clone(self), Arc::clone(hub));
+                let document = document.clone();
                 self.spawn(async move {
                     peers.answer(&hub, &document).await;
                     drop(permit);

@@ -347,12 +347,7 @@ fn settings_of_the_reference_servers_without_effect_are_collected_by_name() {
     ];
     assert_eq!(
         Typed::variables(&variables).config().unused,
-        [
-            "JWT_SECRET",
-            "NODE_ENV",
-            "SYNCKIT_AUTH_APIKEYS",
-            "SYNC_BATCH_SIZE"
-        ]
+        ["JWT_SECRET", "NODE_ENV", "SYNCKIT_AUTH_APIKEYS", "SYNC_BATCH_SIZE"]
     );
 }
 
