@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval, timeout_at};
 
 use crate::client::{Client, PATIENCE};
 use crate::community::{Community, Storage};
@@ -15,6 +15,9 @@ use crate::member::{DOCUMENTS, Fields, Member, Orders, Seen};
 use crate::messages::Edit;
 use crate::random::{Random, say};
 use crate::truth::{merged, stored};
+
+/// How often a subscriber asks again for a stamp that it was not told of.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) struct Crew {
     members: Vec<Watched>,
@@ -121,7 +124,7 @@ impl Crew {
     ) {
         self.all_answered().await;
         let after = self.converged(community, since, bound).await;
-        self.check(community).await;
+        self.check(community, bound).await;
         say(&format!("{what}: recovered in {} ms (bound {bound:?})", after.as_millis()));
     }
 
@@ -190,8 +193,10 @@ impl Crew {
         DOCUMENTS.iter().map(|document| merged(edits.iter(), document)).collect()
     }
 
-    /// What the store has and what subscribers get is what the acknowledged edits add up to.
-    async fn check(&self, community: &Community) {
+    /// What the store has and what subscribers get is what the acknowledged edits add up to. An edit
+    /// that lost to another shows in the stamp only, which a node may learn as late as all else.
+    async fn check(&self, community: &Community, bound: Duration) {
+        let deadline = Instant::now() + bound;
         let (wanted, acknowledged) = (self.wanted(), self.acknowledged());
         let mut stamps = [None; DOCUMENTS.len()];
         if let Storage::Postgres(database) = &community.storage {
@@ -210,7 +215,15 @@ impl Crew {
         for (node, address) in community.addresses().iter().enumerate() {
             let mut fresh = Client::connect(address).await;
             for ((document, wanted), stamp) in DOCUMENTS.iter().zip(&wanted).zip(stamps) {
-                let state = fresh.subscribe(document).await;
+                let mut looks = interval(LOOK_AGAIN);
+                let state = loop {
+                    looks.tick().await;
+                    let state = fresh.subscribe(document).await;
+                    let is_behind = stamp.is_some_and(|stamp| state.stamp < stamp);
+                    if !is_behind || Instant::now() > deadline {
+                        break state;
+                    }
+                };
                 let shown = state.fields.as_object().expect("a state is an object");
                 let difference = difference(shown, wanted);
                 assert!(difference.is_empty(), "{document} on node {node}: {difference:#?}");
