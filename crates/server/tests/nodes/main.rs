@@ -1,6 +1,7 @@
 //! Several server processes that are one community: on one Redis, and on one PostgreSQL or none.
 //!
 //! - [`together`]: what is sent to one node appears on the others
+//! - [`health`]: what a node says of its link
 //! - [`presence`]: who is here, on whatever node
 //! - [`lost_messages`]: messages between nodes that are lost, repeated, late or out of order
 //! - [`lost_links`]: Redis dies, hangs, forgets; the way to it is cut
@@ -16,9 +17,13 @@ mod client;
 #[path = "../it/messages.rs"]
 #[allow(dead_code, reason = "shared with the tests of one server, which use more of it")]
 mod messages;
+#[path = "../it/setup.rs"]
+#[allow(dead_code, reason = "shared with the tests of one server, which use more of it")]
+mod setup;
 
 mod community;
 mod crew;
+mod health;
 mod lost_links;
 mod lost_messages;
 mod lost_nodes;

@@ -141,3 +141,18 @@ async fn communities_with_other_prefixes_hear_nothing_of_each_other() {
     let wanted = [r#"{"ours":3}"#, r#"{"theirs":2}"#].map(str::to_owned);
     assert_eq!(fields, BTreeSet::from(wanted));
 }
+
+/// Longer than what nodes send each other: the others are told where to read it.
+const LONG_VALUE_BYTES: usize = 300_000;
+
+#[tokio::test]
+async fn a_value_too_long_for_a_message_is_read_from_the_store() {
+    let community = Community::start(Redis::shared().await, Storage::postgres().await, 2).await;
+    let mut here = Client::connect(community.address(0)).await;
+    let mut there = Client::connect(community.address(1)).await;
+    here.subscribe("doc").await;
+    there.subscribe("doc").await;
+    let value = json!("x".repeat(LONG_VALUE_BYTES));
+    here.set("doc", "long", value.clone()).await;
+    there.expect_change("doc", "long", &value).await;
+}
