@@ -19,6 +19,8 @@ mod client;
 mod faults;
 mod node;
 mod plan;
+#[path = "../it/random.rs"]
+#[allow(dead_code, reason = "shared with the other tests, which draw their seeds")]
 mod random;
 mod rest;
 mod runs;

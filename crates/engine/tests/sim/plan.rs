@@ -93,3 +93,9 @@ impl Plan {
         self.sabotage == Some(sabotage)
     }
 }
+
+impl Random {
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
