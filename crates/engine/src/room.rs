@@ -219,6 +219,8 @@ pub struct Room<H> {
     reading: Option<Position>,
     /// Whether more may be stored than the answer that is still to come will show.
     behind: bool,
+    /// Whether there are no other nodes to be told of what was stored.
+    is_alone: bool,
 }
 
 impl<H> Room<H> {
@@ -241,7 +243,15 @@ impl<H> Room<H> {
             arrived: BTreeMap::new(),
             reading: None,
             behind: false,
+            is_alone: false,
         }
+    }
+
+    /// Spares the copies of what was stored: there are no other nodes to be told of it.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
     }
 
     /// Where the room stands in the document's history.
@@ -500,11 +510,11 @@ impl<H> Room<H> {
             }
             for (delta, delivery) in edit.deltas {
                 match (delivery, session) {
-                    (Delivery::Stored(seq), Some(_)) => {
+                    (Delivery::Stored(seq), Some(_)) if !self.is_alone => {
                         published.push((seq, delta.clone()));
                         arrived.push((seq, delta));
                     }
-                    (Delivery::Stored(seq), None) => arrived.push((seq, delta)),
+                    (Delivery::Stored(seq), _) => arrived.push((seq, delta)),
                     (Delivery::Repeated(seq), session) => {
                         repeated_up_to = repeated_up_to.max(seq);
                         repeats.extend(session.map(|session| (session, delta)));

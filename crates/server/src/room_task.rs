@@ -115,7 +115,8 @@ impl RoomTask {
                     self.tail = tail;
                     self.offer_compaction();
                     let limits = self.hub.limits.clone();
-                    return Ok(Room::new(self.document.clone(), snapshot, limits));
+                    let room = Room::new(self.document.clone(), snapshot, limits);
+                    return Ok(if self.hub.peers.is_alone() { room.alone() } else { room });
                 }
                 Err(error) if error.is_transient() && Instant::now() < end => {
                     tracing::warn!(document.id = %self.document, error = %error, "load failed");

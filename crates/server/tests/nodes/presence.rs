@@ -219,6 +219,21 @@ async fn the_clients_of_a_killed_node_are_gone_soon_and_back_when_they_are() {
 }
 
 #[tokio::test]
+async fn the_clients_of_a_node_that_stops_are_gone_before_it_would_seem_dead() {
+    let community = Community::start(Redis::shared().await, Storage::Memory, 2).await;
+    let mut watcher = watcher(community.address(0)).await;
+    let mut client = Client::connect(community.address(1)).await;
+    say_presence(&mut client, json!({}), 1).await;
+    expect_state(&mut watcher, &client.name, &json!({})).await;
+    let begun = Instant::now();
+    community.nodes[1].server().signal_terminate();
+    expect_gone(&mut watcher, &client.name).await;
+    let after = begun.elapsed();
+    assert!(after >= GRACE, "gone after {after:?} already");
+    assert!(after <= GRACE + BOUND, "gone after {after:?}");
+}
+
+#[tokio::test]
 async fn presence_is_whole_again_after_redis_was_away() {
     let mut redis = Redis::start_private().await;
     let community = Community::start(&redis, Storage::Memory, 2).await;

@@ -130,3 +130,13 @@ fn who_asks_is_told_everybody_who_is_here() {
     let entries = vec![(client("ann"), Some(json("{}")), 3)];
     assert_eq!(room.tells(asked), [PeerMessage::Presence { is_repeated: true, entries }]);
 }
+
+#[test]
+fn a_room_without_other_nodes_tells_nobody_what_it_stored() {
+    let mut room = empty_room().alone();
+    let (ticket, deltas) = room.edits(ANN, vec![draft(("ann", 1, 10, "a", "1"))]);
+    let edits =
+        vec![Stored { ticket, deltas: vec![(deltas[0].clone(), Delivery::Stored(Seq(1)))] }];
+    assert_eq!(room.tells(Input::Stored { epoch: Epoch(3), edits }), []);
+    assert_eq!(room.position().seq, Seq(1));
+}
