@@ -19,6 +19,21 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// A value this large is a file; it is sent again to every joiner.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
+/// A text's JSON. It is sent whole with every edit, so one larger could not be worked on.
+pub const TEXT_STATE_BYTES_MAX: usize = 64 << 20;
+
+/// Blocks of one text as a client sends it: a keystroke makes one. Each costs the server up to
+/// 200 bytes of memory.
+pub const TEXT_BLOCKS_MAX: usize = 250_000;
+
+/// One grapheme cluster: a letter with two thousand accents. Longer ones would make pieces of a
+/// text that cannot be divided.
+pub const TEXT_CLUSTER_BYTES_MAX: usize = 4 << 10;
+
+/// Grapheme clusters kept together in memory. Cutting a run copies it, so this bounds what one
+/// deletion inside a large pasted text costs.
+pub const TEXT_RUN_CLUSTERS_MAX: u64 = 1 << 10;
+
 /// Clients send at most 50 operations a batch.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 
