@@ -1,15 +1,19 @@
 //! One edit: what a client changed, when, and under which name it is recognised again.
 
+mod data;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::clock::VectorClock;
 use crate::ids::{ClientId, FieldName, Millis};
-use crate::json::{JsonText, write_string};
+use crate::json::JsonText;
+use crate::text::TextState;
+
+pub use data::InvalidData;
 
 /// How clients and the stored form write a deleted field.
 pub const TOMBSTONE_JSON: &str = r#"{"__deleted":true}"#;
@@ -63,6 +67,79 @@ fn is_tombstone(text: &str) -> bool {
     })
 }
 
+/// What one edit does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changes {
+    /// Writes or deletes fields, no field twice.
+    Fields(Vec<(FieldName, Change)>),
+    /// Adds to the text. Of a delta, what the text lacked; of a draft, all that its writer sees.
+    Text(TextState),
+    /// Adds to the counter; a decrement is negative.
+    Count(i64),
+    /// Changes the set.
+    Set(SetChange),
+    /// Formats a part of the text: the whole operation as its client wrote it.
+    Format(JsonText),
+}
+
+/// What happens to a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetChange {
+    /// The value is a member.
+    Add(JsonText),
+    /// The value is none.
+    Remove(JsonText),
+    /// Nothing is that was added before.
+    Clear,
+}
+
+impl From<Vec<(FieldName, Change)>> for Changes {
+    fn from(fields: Vec<(FieldName, Change)>) -> Self {
+        Self::Fields(fields)
+    }
+}
+
+impl Changes {
+    /// The fields that are written; none by anything else than a field write.
+    #[must_use]
+    pub fn fields(&self) -> &[(FieldName, Change)] {
+        match self {
+            Self::Fields(fields) => fields,
+            Self::Text(_) | Self::Count(_) | Self::Set(_) | Self::Format(_) => &[],
+        }
+    }
+
+    /// About how many bytes these take, in memory and in a store.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Fields(fields) => fields
+                .iter()
+                .map(|(name, change)| name.as_str().len() + change.as_json().len())
+                .sum(),
+            Self::Text(text) => text.size(),
+            Self::Count(_) | Self::Set(SetChange::Clear) => size_of::<i64>(),
+            Self::Set(SetChange::Add(value) | SetChange::Remove(value)) | Self::Format(value) => {
+                value.as_str().len()
+            }
+        }
+    }
+
+    /// What tells these from other changes of the same client, number and time. No field has a NUL
+    /// in its name, so nothing else can be taken for a write of fields.
+    fn identity(&self) -> Vec<&str> {
+        match self {
+            Self::Fields(fields) => fields.iter().map(|(field, _)| field.as_str()).collect(),
+            Self::Text(_) => vec!["\0text"],
+            Self::Count(_) => vec!["\0counter"],
+            Self::Set(SetChange::Add(value)) => vec!["\0add", value.as_str()],
+            Self::Set(SetChange::Remove(value)) => vec!["\0remove", value.as_str()],
+            Self::Set(SetChange::Clear) => vec!["\0clear"],
+            Self::Format(operation) => vec!["\0richtext", operation.as_str()],
+        }
+    }
+}
+
 /// The latest time that an id can tell from a later one: the year 10889.
 const TIME_MAX: Millis = (1 << 48) - 1;
 
@@ -77,19 +154,17 @@ impl DeltaId {
         Self(text.into())
     }
 
-    /// The name of what `client` did as its `counter`-th edit, at its own time `timestamp`, to
-    /// `fields`. A client's retry carries a new message id but the same of all these.
+    /// The name of what `client` did as its `counter`-th edit, at its own time `timestamp`. A
+    /// client's retry carries a new message id but the same of all these.
+    ///
+    /// Of `changes` only what is needed to tell operations apart has a part in it; of a text all
+    /// of it, because clients send several states of a text under one number and time.
     ///
     /// In hex, 48 bits of the timestamp and then the first 80 of a SHA-256. Ids of one time stand
     /// together in an index, whose pages in use stay few. The form is stored, so it must not
     /// change.
     #[must_use]
-    pub fn derive<'a>(
-        client: &ClientId,
-        counter: u64,
-        timestamp: Millis,
-        fields: impl Iterator<Item = &'a FieldName>,
-    ) -> Self {
+    pub fn derive(client: &ClientId, counter: u64, timestamp: Millis, changes: &Changes) -> Self {
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());
@@ -98,8 +173,11 @@ impl DeltaId {
         part(client.as_str().as_bytes());
         part(&counter.to_be_bytes());
         part(&timestamp.to_be_bytes());
-        for field in fields {
-            part(field.as_str().as_bytes());
+        for text in changes.identity() {
+            part(text.as_bytes());
+        }
+        if let Changes::Text(_) = changes {
+            part(data::write(changes).as_bytes());
         }
         let time = timestamp.min(TIME_MAX).to_be_bytes();
         let mut text = String::with_capacity(32);
@@ -135,16 +213,19 @@ pub struct Delta {
     pub clock: VectorClock,
     /// When the user made it.
     pub timestamp: Millis,
-    /// Field by field, no field twice.
-    pub changes: Vec<(FieldName, Change)>,
+    /// What it does.
+    pub changes: Changes,
 }
 
-/// Stored data that is not an object of changes.
-#[derive(Debug, thiserror::Error)]
-#[error("a delta's data is a JSON object of field changes: {0}")]
-pub struct InvalidData(#[from] serde_json::Error);
-
 impl Delta {
+    /// The delta of an edit that is known by its key.
+    #[must_use]
+    pub fn of(stamp: &Stamp, changes: Changes) -> Self {
+        let Stamp { timestamp, counter, client } = stamp.clone();
+        let id = DeltaId::derive(&client, counter, timestamp, &changes);
+        Self { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes }
+    }
+
     /// The counter of this edit among its client's.
     #[must_use]
     pub fn counter(&self) -> u64 {
@@ -157,51 +238,20 @@ impl Delta {
         Stamp { timestamp: self.timestamp, counter: self.counter(), client: self.client.clone() }
     }
 
-    /// The changes as a JSON object `{"field": value, …}`, the form in which they are stored.
-    /// Each value stands in it to the letter.
+    /// The changes as JSON, the form in which they are stored: `{"field": value, …}` for fields,
+    /// `["text", …]`, `["counter", amount]`, `["set", "add" or "remove", value]`, `["set", "clear"]`
+    /// and `["richtext", operation]`. Each value stands in it to the letter.
     #[must_use]
     pub fn data(&self) -> String {
-        let mut out = Vec::with_capacity(64);
-        out.push(b'{');
-        for (at, (field, change)) in self.changes.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            write_string(&mut out, field.as_str());
-            out.push(b':');
-            out.extend_from_slice(change.as_json().as_bytes());
-        }
-        out.push(b'}');
-        // Made of str parts and ASCII only.
-        String::from_utf8(out).unwrap_or_default()
+        data::write(&self.changes)
     }
 
     /// Reads what [`Delta::data`] wrote.
     ///
     /// # Errors
-    /// [`InvalidData`] when the text is not an object whose keys are field names.
-    pub fn parse_data(data: &str) -> Result<Vec<(FieldName, Change)>, InvalidData> {
-        struct Changes;
-        impl<'de> serde::de::Visitor<'de> for Changes {
-            type Value = Vec<(FieldName, Change)>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A>(self, mut map: A) -> Result<Self::Value, A::Error>
-            where
-                A: serde::de::MapAccess<'de>,
-            {
-                let mut changes = Vec::new();
-                while let Some((field, value)) = map.next_entry::<FieldName, &RawValue>()? {
-                    changes.push((field, Change::from_json(value.into())));
-                }
-                Ok(changes)
-            }
-        }
-        let mut parser = serde_json::Deserializer::from_str(data);
-        let changes = serde::Deserializer::deserialize_map(&mut parser, Changes)?;
-        parser.end()?;
-        Ok(changes)
+    /// [`InvalidData`] when the text is none of these forms.
+    pub fn parse_data(data: &str) -> Result<Changes, InvalidData> {
+        data::parse(data)
     }
 }
 
@@ -230,7 +280,7 @@ mod tests {
             clock: VectorClock::dot(&client, 1),
             client,
             timestamp: 1,
-            changes,
+            changes: changes.into(),
         };
         let data = delta.data();
         assert_eq!(
@@ -252,8 +302,9 @@ mod tests {
     #[test]
     fn a_retry_has_the_same_id_and_any_other_edit_another() {
         let id = |client: &str, counter, timestamp, fields: &[&str]| {
-            let fields: Vec<_> = fields.iter().map(|name| field(name)).collect();
-            DeltaId::derive(&ClientId::new(client).unwrap(), counter, timestamp, fields.iter())
+            let fields = fields.iter().map(|name| (field(name), Change::Delete));
+            let changes = Changes::Fields(fields.collect());
+            DeltaId::derive(&ClientId::new(client).unwrap(), counter, timestamp, &changes)
         };
         let first = id("a", 1, 10, &["x"]);
         assert_eq!(first, id("a", 1, 10, &["x"]));

@@ -1,12 +1,17 @@
-//! A document: fields that each keep their newest write.
+//! A document: fields that each keep their newest write, and what it may hold besides them.
+
+pub mod collections;
+pub mod counter;
+pub mod set;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::VectorClock;
-use crate::delta::{Change, Delta, Stamp};
+use crate::delta::{Change, Changes, Delta, Stamp};
 use crate::ids::{FieldName, Millis};
+use collections::Collections;
 
 /// What became of one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,9 @@ pub struct Document {
     fields: BTreeMap<FieldName, Field>,
     clock: VectorClock,
     stamp: u64,
+    /// Stored apart, so that a document of fields only has the form it always had.
+    #[serde(skip)]
+    pub(crate) collections: Box<Collections>,
 }
 
 impl Document {
@@ -45,13 +53,20 @@ impl Document {
         Self::default()
     }
 
-    /// Applies every change of `delta` and sees its clock.
-    pub fn apply(&mut self, delta: &Delta) {
+    /// Applies every change of `delta` and sees its clock; whether any of it was new here.
+    pub fn apply(&mut self, delta: &Delta) -> bool {
         let stamp = delta.stamp();
-        for (field, change) in &delta.changes {
-            self.apply_change(field, change, &stamp);
+        let mut is_new = false;
+        if let Changes::Fields(fields) = &delta.changes {
+            for (field, change) in fields {
+                is_new |= self.apply_change(field, change, &stamp) != Outcome::Duplicate;
+            }
+        } else {
+            is_new = self.collections.apply(delta, &stamp);
+            self.stamp = (self.stamp + 1).max(stamp.counter);
         }
         self.clock.merge(&delta.clock);
+        is_new
     }
 
     /// Applies one change and moves the document stamp.
@@ -87,7 +102,7 @@ impl Document {
         let known = self.fields.len();
         self.fields
             .retain(|_, field| field.value != Change::Delete || field.stamp.timestamp >= before);
-        known - self.fields.len()
+        known - self.fields.len() + self.collections.forget(before)
     }
 
     /// The document stamp: 0 until the first write, then rising with every one.
@@ -102,6 +117,12 @@ impl Document {
         &self.clock
     }
 
+    /// Text, counter, set and formats.
+    #[must_use]
+    pub fn collections(&self) -> &Collections {
+        &self.collections
+    }
+
     /// One field, tombstone included.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
@@ -111,6 +132,20 @@ impl Document {
     /// All fields by name, tombstones included.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&FieldName, &Field)> {
         self.fields.iter()
+    }
+
+    /// The deltas that make this document, apart from what only its own history can tell: losing
+    /// writes, and what was counted longer ago than is remembered. No text among them takes many
+    /// more bytes than `text_bytes`.
+    #[must_use]
+    pub fn to_deltas(&self, text_bytes: usize) -> Vec<Delta> {
+        let fields = self.fields.iter().map(|(name, field)| {
+            (field.stamp.clone(), vec![(name.clone(), field.value.clone())].into())
+        });
+        let mut deltas: Vec<_> =
+            fields.map(|(stamp, changes)| Delta::of(&stamp, changes)).collect();
+        deltas.extend(self.collections.to_deltas(text_bytes));
+        deltas
     }
 
     /// The fields that have a value, with its JSON text.

@@ -109,6 +109,22 @@ name!(
     |text| text.len() <= FIELD_NAME_BYTES_MAX && !text.contains('\0')
 );
 
+impl ClientId {
+    /// The name under which the server itself writes; no client may take it.
+    #[must_use]
+    pub fn server() -> Self {
+        Self(SERVER.into())
+    }
+
+    /// Whether this is the server's own name.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        &*self.0 == SERVER
+    }
+}
+
+const SERVER: &str = "server";
+
 /// One connection, for as long as this process runs. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);

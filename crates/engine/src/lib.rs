@@ -4,8 +4,8 @@
 //! come in as arguments, what should happen goes out as effects. That is what lets a test replay
 //! any interleaving from a seed.
 //!
-//! Reading order: [`ids`], [`clock`], [`json`], [`delta`], [`text`],
-//! [`document`], [`position`], [`snapshot`], [`awareness`], [`wire`], [`session`], [`peer`], [`room`], [`limits`].
+//! Reading order: [`ids`], [`clock`], [`json`], [`text`], [`delta`], [`document`], [`position`],
+//! [`snapshot`], [`awareness`], [`wire`], [`session`], [`peer`], [`room`], [`limits`].
 #![deny(missing_docs)]
 #![warn(clippy::expect_used, clippy::indexing_slicing)]
 

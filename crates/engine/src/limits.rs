@@ -49,6 +49,21 @@ pub const MESSAGE_ID_BYTES_MAX: usize = 256;
 /// Writers named in the clock of a broadcast; the rest catch up by the `server` entry.
 pub const FEEDBACK_CLIENTS_MAX: usize = 64;
 
+/// Client ids of one connection in one document that are known to write over it. A counter's
+/// operation is kept from its own writer; one that writes as more clients than this counts its own
+/// operations twice.
+pub const SESSION_WRITERS_MAX: usize = 1_024;
+
+/// The greatest integer that JavaScript clients count exactly.
+pub const COUNT_MAX: i64 = (1 << 53) - 1;
+
+/// Operations of a counter whose repetition is recognised after compaction. A client that waits for
+/// an acknowledgement repeats within seconds; each takes some 100 bytes of every snapshot.
+pub const COUNTED_MAX: usize = 50_000;
+
+/// Bytes of the formats of one text. No client reads them yet, and nothing ever merges two.
+pub const FORMAT_BYTES_MAX: usize = 1 << 20;
+
 /// A presence entry is a cursor and a name, sent to everyone on every change.
 pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
 
@@ -57,6 +72,18 @@ pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
 
 /// Client ids one connection may speak for in one document's presence.
 pub const AWARENESS_CLIENTS_PER_SESSION_MAX: usize = 8;
+
+/// How long changes of presence are gathered after one was sent, in milliseconds: each client's
+/// newest is sent, and all of them in one write to each watcher. Clients send no more often.
+pub const PRESENCE_WINDOW_MS: u64 = 100;
+
+/// How long changes of a text are gathered after one was sent, in milliseconds. Every change is
+/// sent as the whole text, so a longer text waits longer: a millisecond for each
+/// [`TEXT_WINDOW_BYTES`].
+pub const TEXT_WINDOW_MS: u64 = 50;
+
+/// See [`TEXT_WINDOW_MS`].
+pub const TEXT_WINDOW_BYTES: usize = 16 << 10;
 
 /// How long the word of another node counts for a client's presence: it repeats it three times in
 /// that time, so that one lost message matters to nobody, and a lost goodbye not for long.
@@ -67,6 +94,18 @@ pub const HELD_MESSAGES_MAX: usize = 64;
 
 /// Bytes of the same.
 pub const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// Parts of one frame that is sent in pieces: at 16 KiB each, as much as a frame may hold.
+pub const CHUNKS_MAX: usize = 1_024;
+
+/// Frames that one connection may be sending in pieces at once.
+pub const CHUNKED_FRAMES_MAX: usize = 4;
+
+/// Bytes of pieces that a session holds.
+pub const CHUNKED_BYTES_MAX: usize = 16 << 20;
+
+/// After this long, in milliseconds, a frame whose pieces have not all come is given up.
+pub const CHUNKED_WITHIN_MS: u64 = 30_000;
 
 /// Broken frames in a row before the connection is closed: a client that cannot speak the
 /// protocol would otherwise be answered for ever.

@@ -11,7 +11,8 @@ use crate::json::JsonText;
 use crate::position::{Epoch, Position, Seq};
 
 /// The form of the bytes. A node drops what it does not read: another version is a lost message.
-const VERSION: u8 = 1;
+/// No kind of message has such a number, so that one is never taken for the other.
+const VERSION: u8 = 0x82;
 
 /// Bytes of one message. A longer one is not worth its way: the others read the store instead.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 256 << 10;
@@ -81,7 +82,7 @@ impl PeerMessage {
 mod tests {
     use super::*;
     use crate::clock::VectorClock;
-    use crate::delta::{Change, DeltaId};
+    use crate::delta::{Change, Changes, DeltaId};
     use crate::ids::FieldName;
 
     #[test]
@@ -92,10 +93,10 @@ mod tests {
             client: ann.clone(),
             clock: VectorClock::dot(&ann, 3),
             timestamp: 1_790_000_000_000,
-            changes: vec![
+            changes: Changes::Fields(vec![
                 (FieldName::new("a").unwrap(), Change::Set(JsonText::parse("1e400").unwrap())),
                 (FieldName::new("b").unwrap(), Change::Delete),
-            ],
+            ]),
         };
         for message in [
             PeerMessage::Stored { epoch: Epoch(9), deltas: vec![(Seq(4), delta.clone())] },

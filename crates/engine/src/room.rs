@@ -4,23 +4,28 @@
 //! given to the store first, and applied, acknowledged and sent out when the store has numbered
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
 
+mod dirty;
 mod messages;
 mod peers;
 mod presence;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::awareness::Awareness;
 use crate::clock::VectorClock;
-use crate::delta::{Change, Delta, DeltaId};
+use crate::delta::{Changes, Delta, DeltaId};
 use crate::document::Document;
-use crate::ids::{ClientId, DocumentId, FieldName, Millis, NodeId, SessionId};
+use crate::ids::{ClientId, DocumentId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
-use crate::limits::{FEEDBACK_CLIENTS_MAX, Limits};
+use crate::limits::{FEEDBACK_CLIENTS_MAX, FORMAT_BYTES_MAX, Limits, SESSION_WRITERS_MAX};
 use crate::peer::PeerMessage;
 use crate::position::{Arrival, Delivery, Epoch, Position, Seq};
 use crate::snapshot::Snapshot;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
+use dirty::Dirty;
+use windows::WaitingPresence;
+pub use windows::Window;
 
 /// Bytes of edits of one document on their way to the store at once.
 const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
@@ -39,8 +44,8 @@ pub struct Draft {
     pub counter: Option<u64>,
     /// When, as far as the server believes it.
     pub timestamp: Millis,
-    /// What it changes.
-    pub changes: Vec<(FieldName, Change)>,
+    /// What it does.
+    pub changes: Changes,
 }
 
 /// What a connection wants of a document.
@@ -151,6 +156,8 @@ pub enum Input<H> {
     },
     /// The time.
     Tick(Millis),
+    /// A window that [`Effect::Open`] opened is over.
+    Over(Window),
 }
 
 /// What the shell does for a room, in order.
@@ -160,8 +167,13 @@ pub enum Effect {
     Send(SessionId, ServerMessage),
     /// Send it to everyone in [`Room::subscribers`].
     Broadcast(ServerMessage),
+    /// Send it to everyone in [`Room::subscribers`] but those over whose connection this client
+    /// writes: [`Room::others`].
+    Relay(ClientId, ServerMessage),
     /// Send it to everyone in [`Room::watchers`].
     BroadcastPresence(ServerMessage),
+    /// Answer with [`Input::Over`] after so many milliseconds.
+    Open(Window, u64),
     /// Give these to the store and answer with [`Input::Stored`] or [`Input::NotStored`].
     Append {
         /// Names the edit in the answer.
@@ -206,6 +218,12 @@ pub struct Room<H> {
     /// Those who left, but some of whose edits are still to be acknowledged.
     leaving: BTreeSet<SessionId>,
     awareness: Awareness,
+    /// Changes of presence that wait for the end of the window; none while there is no window.
+    presence_window: Option<BTreeMap<ClientId, WaitingPresence>>,
+    /// Whether the text changed during the window; none while there is no window.
+    text_window: Option<bool>,
+    /// The text as a JSON string that holds the state clients read, until it changes.
+    text_string: Option<JsonText>,
     tickets: BTreeMap<TicketId, Ticket>,
     last_ticket: u64,
     deltas_in_flight: usize,
@@ -235,6 +253,9 @@ impl<H> Room<H> {
             members: BTreeMap::new(),
             leaving: BTreeSet::new(),
             awareness: Awareness::default(),
+            presence_window: None,
+            text_window: None,
+            text_string: None,
             tickets: BTreeMap::new(),
             last_ticket: 0,
             deltas_in_flight: 0,
@@ -281,6 +302,7 @@ impl<H> Room<H> {
             && self.tickets.is_empty()
             && self.reading.is_none()
             && !self.has_presence()
+            && self.presence_window.is_none()
     }
 
     /// When [`Input::Tick`] has something to do.
@@ -315,6 +337,14 @@ impl<H> Room<H> {
     /// Those who follow the document.
     pub fn subscribers(&self) -> impl Iterator<Item = &H> {
         self.members.values().filter(|member| member.follows_document).map(|member| &member.handle)
+    }
+
+    /// Those who follow the document, but not those over whose connection `client` writes.
+    pub fn others<'r>(&'r self, client: &'r ClientId) -> impl Iterator<Item = &'r H> {
+        let others = self.members.values();
+        others
+            .filter(|member| member.follows_document && !member.writers.contains(client))
+            .map(|member| &member.handle)
     }
 
     /// Those who follow its presence.
@@ -363,12 +393,14 @@ impl<H> Room<H> {
             Input::RepeatPresence => self.tell_presence(effects),
             Input::NodeGone { node, until } => {
                 let back = self.awareness.abandon_node(&node, until);
-                self.presence_changed(back, true, effects);
+                self.show_presence(back, true, effects);
             }
             Input::Tick(now) => {
                 let gone = self.awareness.expire(now);
-                self.presence_changed(gone, true, effects);
+                self.show_presence(gone, true, effects);
             }
+            Input::Over(Window::Presence) => self.presence_window_is_over(effects),
+            Input::Over(Window::Text) => self.text_window_is_over(effects),
         }
     }
 
@@ -383,7 +415,7 @@ impl<H> Room<H> {
             Command::Leave => return self.leave(session, effects),
             Command::Vanish { until } => {
                 let back = self.awareness.abandon(session, until);
-                self.presence_changed(back, true, effects);
+                self.show_presence(back, true, effects);
                 return self.leave(session, effects);
             }
             _ => {}
@@ -403,7 +435,7 @@ impl<H> Room<H> {
             Command::Edit { message_id, drafts, follow } => {
                 member.follows_document |= follow;
                 for draft in &drafts {
-                    if member.writers.len() < FEEDBACK_CLIENTS_MAX {
+                    if member.writers.len() < SESSION_WRITERS_MAX {
                         member.writers.insert(draft.client.clone());
                     }
                 }
@@ -424,32 +456,6 @@ impl<H> Room<H> {
         }
     }
 
-    fn answer_subscribe(
-        &self,
-        session: SessionId,
-        request_id: String,
-        replay: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        let clock = self.stamp_clock(&BTreeSet::new());
-        effects.push(Effect::Send(
-            session,
-            ServerMessage::SyncResponse {
-                request_id,
-                document: self.id.clone(),
-                state: self.state(),
-                clock: clock.clone(),
-                text: None,
-            },
-        ));
-        if replay {
-            effects.extend(self.document.live_fields().map(|(field, value)| {
-                let value = Change::Set(value.clone());
-                Effect::Send(session, self.delta(field.clone(), value, &clock))
-            }));
-        }
-    }
-
     fn edit(
         &mut self,
         session: SessionId,
@@ -457,11 +463,33 @@ impl<H> Room<H> {
         drafts: Vec<Draft>,
         effects: &mut Vec<Effect>,
     ) {
+        if let Err(refused) = self.check_formats(&drafts) {
+            let error = refused.on(&self.id).answering(Some(&message_id));
+            effects.push(Effect::Send(session, ServerMessage::Error(error)));
+            return;
+        }
         let mut known = BTreeSet::new();
-        // The store takes no id twice in one edit, and the second would change nothing.
-        let drafts = drafts.into_iter().filter(|draft| known.insert(draft.id.clone()));
-        let deltas: Vec<_> = drafts.map(|draft| self.number(draft)).collect();
-        self.append(Some((session, message_id)), deltas, effects);
+        let mut deltas = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            // The store takes no id twice in one edit, and the second would change nothing.
+            deltas.extend(self.number(draft).filter(|delta| known.insert(delta.id.clone())));
+        }
+        if deltas.is_empty() {
+            effects.push(Effect::Send(session, ServerMessage::Ack { message_id }));
+        } else {
+            self.append(Some((session, message_id)), deltas, effects);
+        }
+    }
+
+    /// Nothing ever merges two formats, so there is an end to what a document takes.
+    fn check_formats(&self, drafts: &[Draft]) -> Result<(), ErrorReply> {
+        let formats = drafts.iter().filter(|draft| matches!(draft.changes, Changes::Format(_)));
+        let added: usize = formats.map(|draft| draft.changes.size()).sum();
+        if added > 0 && self.document.collections().format_bytes() + added > FORMAT_BYTES_MAX {
+            return Err(ErrorReply::new(ErrorCode::LimitExceeded)
+                .because(format!("a document holds formats of at most {FORMAT_BYTES_MAX} bytes")));
+        }
+        Ok(())
     }
 
     fn append(
@@ -472,22 +500,31 @@ impl<H> Room<H> {
     ) {
         self.last_ticket += 1;
         let ticket = TicketId(self.last_ticket);
-        let bytes = deltas.iter().map(size_of_changes).sum();
+        let bytes = deltas.iter().map(|delta| delta.changes.size()).sum();
         self.deltas_in_flight += deltas.len();
         self.bytes_in_flight += bytes;
         self.tickets.insert(ticket, Ticket { origin, deltas: deltas.len(), bytes });
         effects.push(Effect::Append { ticket, deltas });
     }
 
-    fn number(&mut self, draft: Draft) -> Delta {
-        let Draft { id, client, counter, timestamp, changes } = draft;
+    /// The delta of an edit; none if the text it sends is known already.
+    fn number(&mut self, draft: Draft) -> Option<Delta> {
+        let Draft { mut id, client, counter, timestamp, mut changes } = draft;
         let counter = counter.unwrap_or_else(|| {
             let seen = self.document.clock().get(client.as_str());
             let next = seen.max(self.counters.get(client.as_str())) + 1;
             self.counters.raise(&client, next);
             next
         });
-        Delta { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes }
+        if let Changes::Text(state) = &changes {
+            let added = state.minus(self.document.collections().text());
+            if added.is_empty() {
+                return None;
+            }
+            changes = Changes::Text(added);
+            id = DeltaId::derive(&client, counter, timestamp, &changes);
+        }
+        Some(Delta { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes })
     }
 
     fn redeem(&mut self, id: TicketId) -> Option<Ticket> {
@@ -561,17 +598,16 @@ impl<H> Room<H> {
     }
 
     /// The retrying client may have missed what became of its edit, so it gets the value again.
-    fn answer_repeat(&self, session: SessionId, delta: &Delta, effects: &mut Vec<Effect>) {
+    fn answer_repeat(&mut self, session: SessionId, delta: &Delta, effects: &mut Vec<Effect>) {
         if !self.members.get(&session).is_some_and(|member| member.follows_document) {
             return;
         }
-        let clock = self.stamp_clock(&BTreeSet::from([delta.client.clone()]));
-        for (name, _) in &delta.changes {
-            if let Some(field) = self.document.field(name.as_str()) {
-                let message = self.delta(name.clone(), field.value.clone(), &clock);
-                effects.push(Effect::Send(session, message));
-            }
-        }
+        let mut dirty = Dirty::default();
+        dirty.note(delta, false);
+        dirty.fields.retain(|name| self.document.field(name.as_str()).is_some());
+        let writers = BTreeSet::from([delta.client.clone()]);
+        let messages = self.current(&dirty, &writers);
+        effects.extend(messages.into_iter().map(|message| Effect::Send(session, message)));
     }
 
     fn not_stored(&mut self, tickets: &[TicketId], code: ErrorCode, effects: &mut Vec<Effect>) {
@@ -589,15 +625,15 @@ impl<H> Room<H> {
 
     /// Applies what is next, sends the new values out, and asks for what is missing.
     fn advance(&mut self, effects: &mut Vec<Effect>) {
-        let mut dirty = BTreeSet::new();
+        let mut dirty = Dirty::default();
         let mut writers = BTreeSet::new();
         while let Some(entry) = self.arrived.first_entry() {
             match self.position.arrival(self.position.epoch, *entry.key()) {
                 Arrival::Next => {
                     let delta = entry.remove();
                     self.position.seq = self.position.seq.next();
-                    self.document.apply(&delta);
-                    dirty.extend(delta.changes.into_iter().map(|(field, _)| field));
+                    let is_new = self.document.apply(&delta);
+                    dirty.note(&delta, is_new);
                     if writers.len() < FEEDBACK_CLIENTS_MAX {
                         writers.insert(delta.client);
                     }
@@ -653,11 +689,7 @@ impl<H> Room<H> {
         }
         self.position = loaded.position;
         if before != self.document {
-            // Unchanged fields as well: writes that lost may be among what was skipped, and their
-            // writers still show them.
-            let names = before.fields().chain(self.document.fields());
-            let dirty = names.map(|(name, _)| name.clone()).collect();
-            self.broadcast(dirty, &BTreeSet::new(), effects);
+            self.broadcast(Dirty::between(&before, &self.document), &BTreeSet::new(), effects);
         }
         self.advance(effects);
     }
@@ -686,7 +718,7 @@ impl<H> Room<H> {
             self.members.remove(&session);
         }
         let gone = self.awareness.disconnect(session);
-        self.presence_changed(gone, true, effects);
+        self.show_presence(gone, true, effects);
     }
 }
 
@@ -694,10 +726,6 @@ impl Ticket {
     fn is_of(&self, session: SessionId) -> bool {
         self.origin.as_ref().is_some_and(|(origin, _)| *origin == session)
     }
-}
-
-fn size_of_changes(delta: &Delta) -> usize {
-    delta.changes.iter().map(|(name, change)| name.as_str().len() + change.as_json().len()).sum()
 }
 
 #[cfg(test)]

@@ -3,17 +3,20 @@
 //! Synchronous and without IO: bytes come in, [`Effect`]s go out. It knows neither sockets nor
 //! documents' content.
 
+mod chunks;
+
 use std::collections::BTreeSet;
 
 use crate::delta::DeltaId;
 use crate::ids::{ClientId, DocumentId, Millis, SessionId};
 use crate::limits::{BROKEN_FRAMES_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, Limits};
 use crate::room::{Command, Draft};
-use crate::wire::message::{OperationKind, Permissions};
+use crate::wire::message::Permissions;
 use crate::wire::{
     ClientMessage, CloseCode, Edit, ErrorCode, ErrorReply, FrameKind, Framing, Incoming,
     ServerMessage, decode,
 };
+use chunks::Chunks;
 
 /// Who a connection is and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +101,7 @@ pub struct Session {
     framing: Framing,
     documents: BTreeSet<DocumentId>,
     allowance: Allowance,
+    chunks: Chunks,
     broken_frames: u32,
     serial: u64,
 }
@@ -119,6 +123,7 @@ impl Session {
             documents: BTreeSet::new(),
             allowance: Allowance::new(limits.messages_per_minute),
             limits,
+            chunks: Chunks::default(),
             broken_frames: 0,
             serial: 0,
         }
@@ -275,9 +280,9 @@ impl Session {
                 self.allowance.spend(now)?;
                 (document, Command::AwarenessUpdate { client, state, clock })
             }
-            ClientMessage::Chunk { .. } => {
-                return Err(ErrorReply::new(ErrorCode::UnsupportedOperation)
-                    .because("send the whole delta_batch in one frame"));
+            ClientMessage::Chunk(chunk) => {
+                let Some(frame) = self.chunks.take(now, chunk)? else { return Ok(()) };
+                return self.open_chunked(now, &frame, effects);
             }
             // Answered before authentication was asked for.
             ClientMessage::Auth { .. }
@@ -289,6 +294,22 @@ impl Session {
         };
         effects.push(Effect::Forward { document, command });
         Ok(())
+    }
+
+    /// Takes a frame that came in pieces as if it had come whole.
+    fn open_chunked(
+        &mut self,
+        now: Millis,
+        frame: &[u8],
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ErrorReply> {
+        let incoming =
+            decode(Framing::of(FrameKind::Binary, frame), frame).map_err(|error| *error)?;
+        match incoming.message {
+            ClientMessage::Edit(_) => self.open(now, incoming, effects),
+            _ => Err(ErrorReply::new(ErrorCode::InvalidMessage)
+                .because("the chunks together must be the frame of a delta_batch or delta")),
+        }
     }
 
     fn edit(
@@ -307,23 +328,11 @@ impl Session {
         self.remember(&document).map_err(fail)?;
         let mut drafts = Vec::with_capacity(edit.operations.len());
         for operation in edit.operations {
-            let changes = match operation.kind {
-                OperationKind::Fields(changes) => changes,
-                OperationKind::Other { name, .. } => {
-                    let reason = format!("operations of type {name:?} are not stored here");
-                    let error = ErrorReply::new(ErrorCode::UnsupportedOperation);
-                    return Err(fail(error.because(reason)));
-                }
-            };
+            let changes = operation.changes;
             let written_at = operation.timestamp.or(sent_at).unwrap_or(now);
             let client = operation.client.unwrap_or_else(|| self.name.clone());
             let id = match operation.counter {
-                Some(counter) => DeltaId::derive(
-                    &client,
-                    counter,
-                    written_at,
-                    changes.iter().map(|(field, _)| field),
-                ),
+                Some(counter) => DeltaId::derive(&client, counter, written_at, &changes),
                 // Without a counter a retry looks like a new edit; it must not look like an old one.
                 None => {
                     let serial = self.next_serial();

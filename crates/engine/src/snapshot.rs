@@ -1,4 +1,7 @@
 //! A document at a position, as bytes: `SKS`, a version byte, the body, a CRC-32 of all before.
+//!
+//! Version 1 holds fields only; 2 is version 1 followed by the collections. What has only fields is
+//! still written as 1, so that a program that knows no other can read it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +9,8 @@ use crate::document::Document;
 use crate::position::Position;
 
 const MAGIC: &[u8; 3] = b"SKS";
-const VERSION: u8 = 1;
+const FIELDS_ONLY: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER_BYTES: usize = MAGIC.len() + 1;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -46,8 +50,13 @@ impl Snapshot {
     pub fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
         let mut header = Vec::with_capacity(1024);
         header.extend_from_slice(MAGIC);
-        header.push(VERSION);
+        let collections = self.document.collections();
+        let has_fields_only = collections.is_empty();
+        header.push(if has_fields_only { FIELDS_ONLY } else { VERSION });
         let mut bytes = postcard::to_extend(self, header)?;
+        if !has_fields_only {
+            bytes = postcard::to_extend(collections, bytes)?;
+        }
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         Ok(bytes)
@@ -73,6 +82,10 @@ impl Snapshot {
         if checksum != crc32fast::hash(content).to_le_bytes() {
             return Err(SnapshotError::Damaged);
         }
-        Ok(postcard::from_bytes(body)?)
+        let (mut snapshot, rest) = postcard::take_from_bytes::<Self>(body)?;
+        if version > FIELDS_ONLY {
+            snapshot.document.collections = Box::new(postcard::from_bytes(rest)?);
+        }
+        Ok(snapshot)
     }
 }

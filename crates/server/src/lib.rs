@@ -11,6 +11,7 @@ mod committer;
 mod compactor;
 pub mod config;
 mod connection;
+mod heavy;
 mod http;
 mod hub;
 mod loader;

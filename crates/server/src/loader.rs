@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use synckit_engine::delta::{Change, Delta};
-use synckit_engine::ids::{DocumentId, FieldName};
+use synckit_engine::delta::Delta;
+use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
 use synckit_engine::snapshot::Snapshot;
 use synckit_store::{DeltaPage, DocumentStore, StoreError};
@@ -50,10 +50,8 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn add(&mut self, delta: &Delta) {
-        let size =
-            |(name, change): &(FieldName, Change)| name.as_str().len() + change.as_json().len();
         self.deltas += 1;
-        self.bytes += delta.changes.iter().map(size).sum::<usize>() as u64;
+        self.bytes += delta.changes.size() as u64;
     }
 }
 

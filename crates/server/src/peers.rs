@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Delta, DeltaId};
+use synckit_engine::delta::Delta;
 use synckit_engine::document::Document;
 use synckit_engine::ids::{DocumentId, NodeId};
 use synckit_engine::peer::PeerMessage;
@@ -346,22 +345,7 @@ fn parts(message: PeerMessage) -> Vec<PeerMessage> {
 
 /// A document as the deltas that won, in parts.
 fn held(document: &Document) -> Vec<PeerMessage> {
-    let deltas = document.fields().map(|(name, field)| {
-        let stamp = &field.stamp;
-        Delta {
-            id: DeltaId::derive(
-                &stamp.client,
-                stamp.counter,
-                stamp.timestamp,
-                std::iter::once(name),
-            ),
-            client: stamp.client.clone(),
-            clock: VectorClock::dot(&stamp.client, stamp.counter),
-            timestamp: stamp.timestamp,
-            changes: vec![(name.clone(), field.value.clone())],
-        }
-    });
-    let mut parts = split(deltas.collect(), size);
+    let mut parts = split(document.to_deltas(PART_BYTES), size);
     if parts.is_empty() {
         parts.push(Vec::new());
     }
@@ -371,7 +355,7 @@ fn held(document: &Document) -> Vec<PeerMessage> {
 }
 
 fn size(delta: &Delta) -> usize {
-    delta.changes.iter().map(|(name, change)| name.as_str().len() + change.as_json().len()).sum()
+    delta.changes.size()
 }
 
 /// Parts of about [`PART_BYTES`].

@@ -7,14 +7,15 @@ use synckit_engine::ids::{DocumentId, SessionId};
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
-use synckit_engine::room::{Command, Effect, Input, Room};
+use synckit_engine::room::{Command, Effect, Input, Room, Window};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use synckit_store::StoreError;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::committer::Ticket;
 use crate::connection::outbox::{Broadcast, Outbox, Part};
+use crate::heavy;
 use crate::hub::{Hub, Standing};
 use crate::loader::{self, Backoff, Loaded, Missing, Tail};
 use crate::time::now_millis;
@@ -74,6 +75,29 @@ pub(crate) struct RoomTask {
     lane: mpsc::Sender<Ticket>,
     /// What was stored since the last snapshot that was asked for.
     tail: Tail,
+    windows: Windows,
+}
+
+/// When the windows end that the room wants to hear of.
+#[derive(Debug, Default)]
+struct Windows {
+    text: Option<Instant>,
+    presence: Option<Instant>,
+}
+
+impl Windows {
+    fn of(&mut self, window: Window) -> &mut Option<Instant> {
+        match window {
+            Window::Text => &mut self.text,
+            Window::Presence => &mut self.presence,
+        }
+    }
+
+    fn next(&self) -> Option<(Instant, Window)> {
+        let text = self.text.map(|end| (end, Window::Text));
+        let presence = self.presence.map(|end| (end, Window::Presence));
+        text.into_iter().chain(presence).min_by_key(|(end, _)| *end)
+    }
 }
 
 impl RoomTask {
@@ -97,6 +121,7 @@ impl RoomTask {
             answer_to,
             lane,
             tail: Tail::default(),
+            windows: Windows::default(),
         }
     }
 
@@ -185,7 +210,7 @@ impl RoomTask {
         }
     }
 
-    async fn perform(&self, room: &Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
+    async fn perform(&mut self, room: &Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
         let mut wake = Vec::new();
         // Whose subscription is being answered.
         let mut answered = None;
@@ -206,6 +231,13 @@ impl RoomTask {
                 }
                 Effect::Broadcast(message) => {
                     Broadcast::new(&message).to(room.subscribers(), &mut wake);
+                }
+                Effect::Relay(client, message) => {
+                    Broadcast::new(&message).to(room.others(&client), &mut wake);
+                }
+                Effect::Open(window, ms) => {
+                    let end = Instant::now() + Duration::from_millis(ms);
+                    *self.windows.of(window) = Some(end);
                 }
                 Effect::BroadcastPresence(message) => {
                     Broadcast::new(&message).to(room.watchers(), &mut wake);
@@ -299,6 +331,7 @@ pub(crate) async fn run(mut task: RoomTask) {
     let mut answers = Vec::new();
     let mut idle_since = Instant::now();
     loop {
+        let window = task.windows.next();
         if !room.is_idle() {
             idle_since = Instant::now();
         }
@@ -312,21 +345,25 @@ pub(crate) async fn run(mut task: RoomTask) {
                 debug_assert!(count > 0, "the room holds a sender itself");
                 for input in answers.drain(..) {
                     task.note_stored(&input);
-                    room.handle(input, &mut effects);
+                    handle(room, input, &mut effects);
                 }
             }
+            Some((_, window)) = async { Some((sleep_until(window?.0).await, window?.1)) } => {
+                *task.windows.of(window) = None;
+                handle(room, Input::Over(window), &mut effects);
+            }
             Some(message) = task.mailbox.recv(), if room.has_room() => {
-                room.handle(message.into(), &mut effects);
+                handle(room, message.into(), &mut effects);
                 for _ in 1..COMMANDS_AT_ONCE {
                     if !room.has_room() {
                         break;
                     }
                     let Ok(message) = task.mailbox.try_recv() else { break };
-                    room.handle(message.into(), &mut effects);
+                    handle(room, message.into(), &mut effects);
                 }
             }
             Some(input) = task.heard.recv(), if room.has_room() => {
-                room.handle(as_merge(input), &mut effects);
+                handle(room, as_merge(input), &mut effects);
             }
             () = until(room.next_tick()), if room.next_tick().is_some() => {
                 room.handle(Input::Tick(now_millis()), &mut effects);
@@ -341,6 +378,18 @@ pub(crate) async fn run(mut task: RoomTask) {
         }
         task.perform(room, &mut effects).await;
     }
+}
+
+/// Gives the room an input. Every change of a text is made and shown on the whole of it.
+fn handle(room: &mut Room<Arc<Outbox>>, input: RoomInput, effects: &mut Vec<Effect>) {
+    let added = match &input {
+        Input::Command { command: Command::Edit { drafts, .. }, .. } => {
+            drafts.iter().map(|draft| draft.changes.size()).sum()
+        }
+        _ => 0,
+    };
+    let bytes = added.max(room.document().collections().text().size());
+    heavy::work(bytes, || room.handle(input, effects));
 }
 
 impl From<RoomMessage> for RoomInput {

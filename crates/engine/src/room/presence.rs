@@ -38,12 +38,7 @@ impl<H> Room<H> {
             None => self.awareness.remove(session, &client, clock),
         };
         match taken {
-            Ok(Some(clock)) => {
-                let entries = vec![(client.clone(), state.clone(), clock)];
-                effects
-                    .push(Effect::Publish(PeerMessage::Presence { is_repeated: false, entries }));
-                self.show_presence(client, state, clock, effects);
-            }
+            Ok(Some(clock)) => self.show_presence(vec![(client, state, clock)], true, effects),
             Ok(None) | Err(Refused::Stale) => {}
             Err(refused) => {
                 let error = ErrorReply::new(ErrorCode::LimitExceeded).because(refused);
@@ -52,35 +47,22 @@ impl<H> Room<H> {
         }
     }
 
-    pub(super) fn show_presence(
+    /// Sends changes to the watchers, and to the other nodes if they are for them.
+    pub(super) fn send_presence(
         &self,
-        client: ClientId,
-        state: Option<JsonText>,
-        clock: u64,
-        effects: &mut Vec<Effect>,
-    ) {
-        effects.push(Effect::BroadcastPresence(ServerMessage::AwarenessUpdate {
-            document: self.id.clone(),
-            client,
-            state,
-            clock,
-        }));
-    }
-
-    /// Tells of those who are gone, or whose word another connection has again.
-    pub(super) fn presence_changed(
-        &self,
-        changed: Vec<Changed>,
+        changes: Vec<Changed>,
         is_published: bool,
         effects: &mut Vec<Effect>,
     ) {
-        if is_published && !changed.is_empty() {
-            let message = PeerMessage::Presence { is_repeated: false, entries: changed.clone() };
-            effects.push(Effect::Publish(message));
+        if is_published && !changes.is_empty() {
+            let entries = changes.clone();
+            effects.push(Effect::Publish(PeerMessage::Presence { is_repeated: false, entries }));
         }
-        for (client, state, clock) in changed {
-            self.show_presence(client, state, clock, effects);
-        }
+        effects.extend(changes.into_iter().map(|(client, state, clock)| {
+            let document = self.id.clone();
+            let message = ServerMessage::AwarenessUpdate { document, client, state, clock };
+            Effect::BroadcastPresence(message)
+        }));
     }
 
     pub(super) fn hear_presence(
@@ -92,20 +74,22 @@ impl<H> Room<H> {
         effects: &mut Vec<Effect>,
     ) {
         let heard = Heard { is_repeated, until: now.saturating_add(PRESENCE_HEARD_FOR_MS) };
+        let (mut changed, mut back) = (Vec::new(), Vec::new());
         for (client, state, clock) in entries {
             match &state {
                 Some(said) => {
                     if self.awareness.hear(node, &client, said.clone(), clock, heard) {
-                        self.show_presence(client, state, clock, effects);
+                        changed.push((client, state, clock));
                     }
                 }
-                None => {
-                    let changed = self.awareness.hear_gone(node, &client, clock);
-                    let is_back = matches!(changed, Some((_, Some(_), _)));
-                    self.presence_changed(changed.into_iter().collect(), is_back, effects);
-                }
+                None => match self.awareness.hear_gone(node, &client, clock) {
+                    Some(is_back @ (_, Some(_), _)) => back.push(is_back),
+                    gone => changed.extend(gone),
+                },
             }
         }
+        self.show_presence(changed, false, effects);
+        self.show_presence(back, true, effects);
     }
 
     /// Tells the other nodes everybody who is connected to this one.

@@ -4,6 +4,9 @@
 mod peers;
 
 use super::*;
+use crate::delta::Change;
+use crate::document::Document;
+use crate::ids::FieldName;
 use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, VALUE_BYTES_MAX};
 use crate::wire::message::Presence;
 
@@ -55,7 +58,7 @@ fn delta_of((name, counter, timestamp, to, value): (&str, u64, u64, &str, &str))
         client: client(name),
         clock: VectorClock::dot(&client(name), counter),
         timestamp,
-        changes: vec![(field(to), change(value))],
+        changes: vec![(field(to), change(value))].into(),
     }
 }
 
@@ -66,12 +69,25 @@ fn draft((name, counter, timestamp, to, value): (&str, u64, u64, &str, &str)) ->
     Draft { id, client, counter, timestamp, changes }
 }
 
+fn opened(effects: &[Effect]) -> Vec<Window> {
+    let windows = effects.iter().filter_map(|effect| match effect {
+        Effect::Open(window, _) => Some(*window),
+        _ => None,
+    });
+    windows.collect()
+}
+
 /// What the tests say to a room, and what they need of its effects.
 impl Room<&'static str> {
     fn hears(&mut self, input: Input<&'static str>) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.handle(input, &mut effects);
-        effects.retain(|effect| !matches!(effect, Effect::Publish(_)));
+        let mut ended = 0;
+        while let Some(window) = opened(&effects).get(ended) {
+            self.handle(Input::Over(*window), &mut effects);
+            ended += 1;
+        }
+        effects.retain(|effect| !matches!(effect, Effect::Publish(_) | Effect::Open(..)));
         effects
     }
 

@@ -1,8 +1,10 @@
 //! What a session promises, one promise a test.
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod chunks;
+
 use super::*;
-use crate::delta::Change;
+use crate::delta::{Change, Changes};
 use crate::ids::FieldName;
 use crate::json::JsonText;
 use crate::limits::BATCH_OPERATIONS_MAX;
@@ -343,14 +345,15 @@ fn an_edit_carries_client_counter_time_and_changes() {
     let field = FieldName::new("x").unwrap();
     let client = ClientId::new("ann").unwrap();
     let timestamp = 1_699_999_999_000;
+    let changes = Changes::Fields(vec![(field, Change::Set(JsonText::parse("1").unwrap()))]);
     assert_eq!(
         drafts,
         [Draft {
-            id: DeltaId::derive(&client, 3, timestamp, [&field].into_iter()),
+            id: DeltaId::derive(&client, 3, timestamp, &changes),
             client,
             counter: Some(3),
             timestamp,
-            changes: vec![(field, Change::Set(JsonText::parse("1").unwrap()))],
+            changes,
         }]
     );
 }
@@ -424,11 +427,11 @@ fn a_write_without_a_client_gets_the_name_of_the_connection() {
 fn one_unsupported_operation_refuses_the_whole_edit() {
     let batch = r#"{"type":"delta_batch","documentId":"doc","messageId":"m","deltas":[
         {"type":"set","field":"x","value":1},
-        {"type":"counter","operation":"increment","value":2}]}"#;
+        {"type":"tree","operation":"move","value":2}]}"#;
     let effects = anonymous().hears(batch);
     refused_with(ErrorCode::UnsupportedOperation, &effects);
     assert_eq!(the_error(&effects).message_id.as_deref(), Some("m"));
-    assert!(the_error(&effects).reason.as_ref().unwrap().contains("counter"));
+    assert!(the_error(&effects).reason.as_ref().unwrap().contains("tree"));
 }
 
 #[test]
@@ -444,13 +447,6 @@ fn a_batch_is_one_edit_of_as_many_drafts_as_operations() {
     let effects = it.hears(&batch(0));
     let text = "Invalid delta batch: missing or empty deltas array";
     assert_eq!(the_error(&effects).text, Some(text));
-}
-
-#[test]
-fn chunks_are_refused_with_what_to_do_instead() {
-    let chunk =
-        r#"{"type":"delta_batch_chunk","chunkId":"c","totalChunks":1,"chunkIndex":0,"data":""}"#;
-    refused_with(ErrorCode::UnsupportedOperation, &anonymous().hears(chunk));
 }
 
 #[test]

@@ -1,24 +1,25 @@
 //! From received bytes to a message, or to the error that says what would have been right.
 
+mod operations;
+
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 
-use crate::delta::Change;
+use crate::delta::{Change, Changes};
 use crate::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use crate::json::{JsonText, nests_too_deep};
 use crate::limits::{
-    AWARENESS_STATE_BYTES_MAX, BATCH_OPERATIONS_MAX, CLOCK_ENTRIES_MAX, DELTA_FIELDS_MAX,
-    DOCUMENT_ID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_ID_BYTES_MAX, VALUE_BYTES_MAX,
+    AWARENESS_STATE_BYTES_MAX, BATCH_OPERATIONS_MAX, CHUNKS_MAX, CLOCK_ENTRIES_MAX,
+    DELTA_FIELDS_MAX, DOCUMENT_ID_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_ID_BYTES_MAX, VALUE_BYTES_MAX,
 };
 
 use super::error::{ErrorCode, ErrorReply};
 use super::frame::{BinaryFrame, Framing, MessageType};
 use super::members::{Member, Members, counter, string};
-use super::message::{ClientMessage, Edit, Incoming, Operation, OperationKind};
-
-/// The name under which the server itself writes; no client may take it.
-const SERVER_CLIENT: &str = "server";
+use super::message::{Chunk, ClientMessage, Edit, Incoming, Operation};
 
 /// Reads one frame.
 ///
@@ -38,7 +39,7 @@ pub fn decode(framing: Framing, bytes: &[u8]) -> Result<Incoming, Box<ErrorReply
     };
     let id = members.label(Member::Id).map_err(invalid_message)?;
     let id = id.filter(|id| id.len() <= MESSAGE_ID_BYTES_MAX).map(Cow::into_owned);
-    let timestamp = members.timestamp().map_err(invalid_message)?;
+    let timestamp = members.timestamp();
     let reader = Reader { id: id.as_deref() };
     let message = reader.message(message_type, &mut members).map_err(|error| {
         let name = members.string(Member::DocumentId).ok().flatten();
@@ -110,7 +111,7 @@ impl Reader<'_> {
             MessageType::SyncStep1 => ClientMessage::SyncStep1(document(members)?),
             MessageType::Delta => ClientMessage::Edit(self.delta(members)?),
             MessageType::DeltaBatch => ClientMessage::Edit(self.delta_batch(members)?),
-            MessageType::DeltaBatchChunk => chunk(members)?,
+            MessageType::DeltaBatchChunk => ClientMessage::Chunk(chunk(members)?),
             MessageType::AwarenessSubscribe => {
                 ClientMessage::AwarenessSubscribe(document(members)?)
             }
@@ -197,10 +198,11 @@ fn document(members: &Members<'_>) -> Read<DocumentId> {
 
 fn client(members: &Members<'_>) -> Read<Option<ClientId>> {
     let Some(id) = members.string(Member::ClientId).map_err(malformed)? else { return Ok(None) };
-    if id == SERVER_CLIENT {
+    let client = ClientId::new(&id).map_err(refused)?;
+    if client.is_server() {
         return Err(refused("the client id \"server\" is the server's own"));
     }
-    ClientId::new(&id).map(Some).map_err(refused)
+    Ok(Some(client))
 }
 
 /// Checks the clock and finds the counter of `own` in it.
@@ -227,16 +229,15 @@ fn batch_operation(raw: &RawValue, document: &DocumentId) -> Read<Operation> {
     if let Some(operation) = operation(&members, &name, document)? {
         return Ok(operation);
     }
-    if nests_too_deep(raw.get().as_bytes()) {
-        return Err(refused(format!("JSON nests at most {JSON_DEPTH_MAX} levels")));
-    }
-    let client = client(&members)?;
-    Ok(Operation {
-        counter: clock(&members, client.as_ref())?,
-        client,
-        timestamp: members.timestamp().map_err(malformed)?,
-        kind: OperationKind::Other { name: name.into_owned(), json: JsonText::from(raw) },
-    })
+    let changes = operations::changes(&name, raw, &members)?;
+    written(&members, changes)
+}
+
+/// An operation with its author, number and time.
+fn written(members: &Members<'_>, changes: Changes) -> Read<Operation> {
+    let client = client(members)?;
+    let counter = clock(members, client.as_ref())?;
+    Ok(Operation { counter, client, timestamp: members.timestamp(), changes })
 }
 
 /// A write of fields, if that is what it is: its `type` is `set` and it names fields.
@@ -250,13 +251,7 @@ fn operation(members: &Members<'_>, name: &str, document: &DocumentId) -> Read<O
         return Ok(None);
     }
     let Some(changes) = changes(members)? else { return Ok(None) };
-    let client = client(members)?;
-    Ok(Some(Operation {
-        counter: clock(members, client.as_ref())?,
-        client,
-        timestamp: members.timestamp().map_err(malformed)?,
-        kind: OperationKind::Fields(changes),
-    }))
+    written(members, Changes::Fields(changes)).map(Some)
 }
 
 fn changes(members: &Members<'_>) -> Read<Option<Vec<(FieldName, Change)>>> {
@@ -286,15 +281,19 @@ fn changes(members: &Members<'_>) -> Read<Option<Vec<(FieldName, Change)>>> {
 }
 
 /// A missing value is `null`: JavaScript leaves out what is undefined.
-fn change(raw: Option<&RawValue>) -> Result<Change, ErrorReply> {
-    let Some(raw) = raw else { return Ok(Change::Set(JsonText::null())) };
+fn change(raw: Option<&RawValue>) -> Read<Change> {
+    raw.map_or_else(|| Ok(JsonText::null()), value).map(Change::from_json)
+}
+
+/// A value within the limits.
+fn value(raw: &RawValue) -> Read<JsonText> {
     if raw.get().len() > VALUE_BYTES_MAX {
         return Err(refused(InvalidValue::TooLarge));
     }
     if nests_too_deep(raw.get().as_bytes()) {
         return Err(refused(InvalidValue::TooDeep));
     }
-    Ok(Change::from_json(JsonText::from(raw)))
+    Ok(JsonText::from(raw))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -305,19 +304,26 @@ enum InvalidValue {
     TooDeep,
 }
 
-fn chunk(members: &Members<'_>) -> Read<ClientMessage> {
+fn chunk(members: &Members<'_>) -> Read<Chunk> {
     let need = |member: Member| malformed(format!("\"{}\" is missing", member.name()));
-    let text = |member| {
-        let text = members.string(member).map_err(malformed)?;
-        text.map(Cow::into_owned).ok_or_else(|| need(member))
+    let text = |member| members.string(member).map_err(malformed)?.ok_or_else(|| need(member));
+    let number = |member| {
+        let number = members.counter(member).map_err(malformed)?.ok_or_else(|| need(member))?;
+        usize::try_from(number).map_err(|_| malformed(format!("{number} is too large")))
     };
-    let number = |member| members.counter(member).map_err(malformed)?.ok_or_else(|| need(member));
-    Ok(ClientMessage::Chunk {
-        chunk_id: text(Member::ChunkId)?,
-        total: number(Member::TotalChunks)?,
-        index: number(Member::ChunkIndex)?,
-        data: text(Member::Data)?,
-    })
+    let (total, index) = (number(Member::TotalChunks)?, number(Member::ChunkIndex)?);
+    if !(1..=CHUNKS_MAX).contains(&total) || index >= total {
+        return Err(refused(format!(
+            "a frame comes in 1 to {CHUNKS_MAX} chunks, counted from 0; not {index} of {total}"
+        )));
+    }
+    let data = BASE64_STANDARD.decode(text(Member::Data)?.as_bytes());
+    let data = data.map_err(|error| malformed(format!("\"data\" must be base64: {error}")))?;
+    let frame = text(Member::ChunkId)?;
+    if frame.len() > MESSAGE_ID_BYTES_MAX {
+        return Err(malformed(format!("\"chunkId\" holds at most {MESSAGE_ID_BYTES_MAX} bytes")));
+    }
+    Ok(Chunk { frame: frame.into_owned(), total, index, data })
 }
 
 fn awareness_update(members: &Members<'_>) -> Read<ClientMessage> {

@@ -102,7 +102,7 @@ fn write_members(message: &ServerMessage, out: &mut Vec<u8>) {
             raw(out, "deltas", "[]");
             raw(out, "clock", clock.as_str());
             if let Some((state, time)) = text {
-                string(out, "textState", state);
+                raw(out, "textState", state.as_str());
                 raw(out, "textClock", "");
                 write_number(out, *time);
             }

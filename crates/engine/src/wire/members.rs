@@ -47,6 +47,7 @@ members! {
     ClientId = "clientId",
     MessageId = "messageId",
     State = "state",
+    Operation = "operation",
     ChunkId = "chunkId",
     TotalChunks = "totalChunks",
     ChunkIndex = "chunkIndex",
@@ -94,15 +95,10 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A time in milliseconds; a number that is no positive integer counts as missing.
-    pub(super) fn timestamp(&self) -> Result<Option<u64>, String> {
-        match self.raw(Member::Timestamp) {
-            None => Ok(None),
-            Some(raw) if is_number(raw) => {
-                Ok(raw.get().parse().ok().filter(|ms| (1..=i64::MAX as u64).contains(ms)))
-            }
-            Some(_) => Err("\"timestamp\" must be a number of milliseconds".to_owned()),
-        }
+    /// A time in milliseconds; what is no positive integer counts as missing.
+    pub(super) fn timestamp(&self) -> Option<u64> {
+        let time = self.raw(Member::Timestamp)?.get().parse().ok()?;
+        Some(time).filter(|ms| (1..=i64::MAX as u64).contains(ms))
     }
 
     pub(super) fn counter(&self, member: Member) -> Result<Option<u64>, String> {

@@ -1,6 +1,6 @@
 //! The messages themselves, whatever their framing.
 
-use crate::delta::Change;
+use crate::delta::{Change, Changes};
 use crate::ids::{ClientId, DocumentId, FieldName, Millis};
 use crate::json::JsonText;
 
@@ -36,16 +36,7 @@ pub enum ClientMessage {
     /// Changes to a document: a `delta` or a `delta_batch`.
     Edit(Edit),
     /// A part of a frame that is sent in pieces.
-    Chunk {
-        /// Which frame.
-        chunk_id: String,
-        /// Of how many parts.
-        total: u64,
-        /// Which part, from 0.
-        index: u64,
-        /// Base64 of the part.
-        data: String,
-    },
+    Chunk(Chunk),
     /// Follow a document's presence.
     AwarenessSubscribe(DocumentId),
     /// My presence there; without a state I am gone.
@@ -71,6 +62,19 @@ pub enum ClientMessage {
     Disconnect,
 }
 
+/// A part of a frame that is sent in pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Which frame.
+    pub frame: String,
+    /// Of how many parts.
+    pub total: usize,
+    /// Which part, from 0.
+    pub index: usize,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
 /// Changes to one document, acknowledged together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
@@ -92,21 +96,7 @@ pub struct Operation {
     /// When, if it says so and it makes sense.
     pub timestamp: Option<Millis>,
     /// What it does.
-    pub kind: OperationKind,
-}
-
-/// What an operation does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OperationKind {
-    /// Writes or deletes fields, no field twice.
-    Fields(Vec<(FieldName, Change)>),
-    /// Anything else, by the name of its `type`, kept as it came.
-    Other {
-        /// `text-state`, `counter`, `set`, `richtext`, `text`, or what no client sends yet.
-        name: String,
-        /// The whole operation.
-        json: JsonText,
-    },
+    pub changes: Changes,
 }
 
 /// What a connection may do, as `auth_success` tells it.
@@ -153,8 +143,8 @@ pub enum ServerMessage {
         state: JsonText,
         /// The stamp, under `server` and the connected writers.
         clock: JsonText,
-        /// The text state and its time in ms, for text documents.
-        text: Option<(String, Millis)>,
+        /// The text state, which clients read out of a JSON string, and its time in ms.
+        text: Option<(JsonText, Millis)>,
     },
     /// The current value of a field.
     Delta {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 
 use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Delta, DeltaId};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, SessionId};
 use synckit_engine::json::JsonText;
@@ -532,7 +532,9 @@ impl World {
                         self.send(session, message.clone());
                     }
                 }
-                Effect::BroadcastPresence(message) => panic!("not expected: {message:?}"),
+                effect @ (Effect::BroadcastPresence(_) | Effect::Relay(..) | Effect::Open(..)) => {
+                    panic!("not expected: {effect:?}")
+                }
                 Effect::Append { ticket, deltas } => self.appends.push_back((ticket, deltas)),
                 Effect::Fetch(after) => self.reads.push_back(Some(after)),
                 Effect::Reload => self.reads.push_back(None),
@@ -562,10 +564,10 @@ impl World {
             clock: VectorClock::dot(&client, counter),
             client,
             timestamp: self.now + self.random.next() % 100,
-            changes: vec![(
+            changes: Changes::Fields(vec![(
                 FieldName::new(FIELDS[self.random.below(FIELDS.len())]).unwrap(),
                 Change::Set(JsonText::parse(&json).unwrap()),
-            )],
+            )]),
         }
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use synckit_engine::clock::{ClockOrder, VectorClock};
-use synckit_engine::delta::{Change, Delta, DeltaId, Stamp};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId, Stamp};
 use synckit_engine::document::{Document, Outcome};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, SessionId};
 use synckit_engine::json::{JsonText, nests_too_deep, write_number, write_string};
@@ -18,7 +18,6 @@ use synckit_engine::position::{Arrival, Epoch, Position, Seq};
 use synckit_engine::room::Command;
 use synckit_engine::session::{Effect, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
-use synckit_engine::wire::message::OperationKind;
 use synckit_engine::wire::{
     ClientMessage, FrameKind, Framing, Incoming, Outgoing, ServerMessage, decode, encode,
 };
@@ -78,7 +77,7 @@ fn deltas() -> impl Strategy<Value = Vec<Delta>> {
             clock: VectorClock::dot(&client, 1 + at as u64),
             client,
             timestamp,
-            changes: std::collections::BTreeMap::into_iter(changes).collect(),
+            changes: Vec::from_iter(std::collections::BTreeMap::into_iter(changes)).into(),
         };
         edits.into_iter().enumerate().map(number).collect()
     })
@@ -203,11 +202,12 @@ fn a_field_holds_the_greatest_of_its_writes() {
     holds("a_field_holds_the_greatest_of_its_writes", &deltas(), |deltas| {
         let document = document_of(&deltas);
         for (name, field) in document.fields() {
-            let writes =
-                deltas.iter().filter(|delta| delta.changes.iter().any(|(to, _)| to == name));
+            let writes = deltas
+                .iter()
+                .filter(|delta| delta.changes.fields().iter().any(|(to, _)| to == name));
             let newest = writes.max_by_key(|delta| delta.stamp()).unwrap();
             prop_assert_eq!(&field.stamp, &newest.stamp());
-            let change = newest.changes.iter().find(|(to, _)| to == name);
+            let change = newest.changes.fields().iter().find(|(to, _)| to == name);
             prop_assert_eq!(Some(&field.value), change.map(|(_, change)| change));
         }
         Ok(())
@@ -361,13 +361,13 @@ fn a_value_goes_from_writer_to_store_to_reader_to_the_letter() {
                 clock: VectorClock::dot(&author, 1),
                 client: author,
                 timestamp: 1,
-                changes,
+                changes: changes.into(),
             };
             let stored = Delta::parse_data(&delta.data()).unwrap();
             prop_assert_eq!(&stored, &delta.changes);
 
             let mut sent = Vec::new();
-            let (field, value) = stored.into_iter().next().unwrap();
+            let (field, value) = stored.fields()[0].clone();
             let document = DocumentId::new("doc").unwrap();
             let clock = JsonText::parse("{\"server\":1}").unwrap();
             let message = ServerMessage::Delta { document, field, value, clock };
@@ -398,8 +398,8 @@ fn delta_frame(field: &FieldName, value: &str, in_json: bool) -> (Framing, Vec<u
 
 fn changes_of(incoming: Incoming) -> Vec<(FieldName, Change)> {
     match incoming.message {
-        ClientMessage::Edit(edit) => match edit.operations.into_iter().next().unwrap().kind {
-            OperationKind::Fields(changes) => changes,
+        ClientMessage::Edit(edit) => match edit.operations.into_iter().next().unwrap().changes {
+            Changes::Fields(changes) => changes,
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
@@ -501,8 +501,9 @@ fn check_forwarded(effects: &[Effect], latest: u64) -> TestCaseResult {
             prop_assert!(!drafts.is_empty());
             for draft in drafts {
                 prop_assert!(draft.timestamp <= latest);
-                let fields: BTreeSet<_> = draft.changes.iter().map(|(field, _)| field).collect();
-                prop_assert_eq!(fields.len(), draft.changes.len(), "a field twice in one draft");
+                let changes = draft.changes.fields();
+                let fields: BTreeSet<_> = changes.iter().map(|(field, _)| field).collect();
+                prop_assert_eq!(fields.len(), changes.len(), "a field twice in one draft");
             }
         }
     }

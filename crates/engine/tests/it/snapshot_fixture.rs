@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Delta, DeltaId};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, FieldName};
 use synckit_engine::json::JsonText;
@@ -25,13 +25,15 @@ fn delta(client: &str, counter: u64, timestamp: u64, changes: &[(&str, &str)]) -
         clock: VectorClock::dot(&client, counter),
         client,
         timestamp,
-        changes: changes
-            .iter()
-            .map(|(field, json)| {
-                let value = Change::from_json(JsonText::parse(json).unwrap());
-                (FieldName::new(field).unwrap(), value)
-            })
-            .collect(),
+        changes: Changes::Fields(
+            changes
+                .iter()
+                .map(|(field, json)| {
+                    let value = Change::from_json(JsonText::parse(json).unwrap());
+                    (FieldName::new(field).unwrap(), value)
+                })
+                .collect(),
+        ),
     }
 }
 

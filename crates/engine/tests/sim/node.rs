@@ -6,7 +6,7 @@ use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{Millis, NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Position;
-use synckit_engine::room::{Command, Input, Room, TicketId};
+use synckit_engine::room::{Command, Input, Room, TicketId, Window};
 
 use crate::random::Random;
 
@@ -24,6 +24,8 @@ pub(crate) struct Slot {
     /// What other nodes said while it loads.
     pub(crate) early: Vec<(NodeId, PeerMessage)>,
     pub(crate) idle_since: Option<Millis>,
+    /// What the room wants to hear the end of.
+    pub(crate) windows: Vec<Window>,
     /// Deltas of each edit the store has not answered.
     pub(crate) tickets: BTreeMap<TicketId, usize>,
     /// Where it stood after the input before.
@@ -38,6 +40,7 @@ impl Slot {
             mailbox: VecDeque::new(),
             early: Vec::new(),
             idle_since: None,
+            windows: Vec::new(),
             tickets: BTreeMap::new(),
             before: Position::default(),
         }

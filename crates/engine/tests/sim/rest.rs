@@ -99,6 +99,7 @@ impl World {
                 moved |= self.answer_read(node);
                 moved |= self.answer_compare(node);
                 moved |= self.notice_end(node);
+                moved |= self.end_windows(node);
             }
             for _ in 0..self.nodes.len() {
                 moved |= self.carry();

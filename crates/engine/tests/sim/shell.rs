@@ -49,6 +49,15 @@ impl World {
                         }
                     }
                 }
+                Effect::Relay(client, message) => {
+                    let room = self.nodes[node].slots[&document].room.as_ref().unwrap();
+                    let others = all(room.others(&client).collect());
+                    others.iter().for_each(|session| self.send(*session, message.clone()));
+                }
+                Effect::Open(window, _) => {
+                    let slot = self.nodes[node].slots.get_mut(&document).unwrap();
+                    slot.windows.push(window);
+                }
                 Effect::BroadcastPresence(message) => {
                     watchers.iter().for_each(|session| self.send(*session, message.clone()));
                 }
@@ -361,6 +370,19 @@ impl World {
             }
             self.release(node, document);
         }
+    }
+
+    /// Ends the windows of a node's rooms; whether there were any.
+    pub(crate) fn end_windows(&mut self, node: usize) -> bool {
+        let mut moved = false;
+        for document in self.open_rooms(node) {
+            let slot = self.nodes[node].slots.get_mut(&document).unwrap();
+            for window in std::mem::take(&mut slot.windows) {
+                moved = true;
+                self.give(node, document, Input::Over(window));
+            }
+        }
+        moved
     }
 
     pub(crate) fn open_rooms(&self, node: usize) -> Vec<usize> {

@@ -15,7 +15,7 @@ use synckit_engine::snapshot::Snapshot;
 pub(crate) type EditKey = (ClientId, u64, Millis, FieldName);
 
 pub(crate) fn key_of(delta: &Delta) -> EditKey {
-    (delta.client.clone(), delta.counter(), delta.timestamp, delta.changes[0].0.clone())
+    (delta.client.clone(), delta.counter(), delta.timestamp, delta.changes.fields()[0].0.clone())
 }
 
 /// One life of a document.

@@ -163,7 +163,10 @@ impl World {
             87..89 => {
                 self.notice_end(node);
             }
-            89..92 => self.run_timers(node),
+            89..92 => {
+                self.end_windows(node);
+                self.run_timers(node);
+            }
             92..94 => self.compare(node),
             94 => {
                 self.answer_compare(node);
@@ -257,7 +260,7 @@ impl World {
                 draft.client.clone(),
                 draft.counter.unwrap(),
                 draft.timestamp,
-                draft.changes[0].0.clone(),
+                draft.changes.fields()[0].0.clone(),
             )
         };
         let keys = drafts.iter().map(key).collect();

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Delta, DeltaId};
+use synckit_engine::delta::{Change, Delta, Stamp};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use synckit_engine::json::JsonText;
 use synckit_engine::room::{Input, TicketId};
@@ -91,13 +90,8 @@ fn delta(client: &ClientId, counter: u64) -> Result<Delta, Error> {
     let value = JsonText::parse(&value).map_err(|error| Error::Server(error.to_string()))?;
     let field = FieldName::new(&format!("f{}", counter % 64))?;
     let timestamp = now_millis();
-    Ok(Delta {
-        id: DeltaId::derive(client, counter, timestamp, [&field].into_iter()),
-        client: client.clone(),
-        clock: VectorClock::dot(client, counter),
-        timestamp,
-        changes: vec![(field, Change::Set(value))],
-    })
+    let stamp = Stamp { timestamp, counter, client: client.clone() };
+    Ok(Delta::of(&stamp, vec![(field, Change::Set(value))].into()))
 }
 
 async fn fill(store: &dyn DocumentStore, run: &str, count: u64) -> Result<(), Error> {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::frames::{Broken, FrameReader, Received, ping_frame};
 use super::outbox::Outbox;
+use crate::heavy;
 use crate::hub::{Hub, RoomHandle};
 use crate::peers::PRESENCE_GRACE;
 use crate::room_task::RoomMessage;
@@ -152,7 +153,9 @@ impl Reader {
         let mut closed = false;
         let read = frames.read(bytes, |received| match received {
             Received::Message(kind, message) => {
-                session.receive(now_millis(), kind, message, effects);
+                heavy::work(message.len(), || {
+                    session.receive(now_millis(), kind, message, effects);
+                });
                 outbox.set_framing(session.framing());
             }
             Received::Closed => closed = true,

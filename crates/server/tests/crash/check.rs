@@ -95,7 +95,9 @@ impl Stored {
             };
             let Some(last) = page.last() else { break };
             position.seq = last.seq;
-            page.iter().for_each(|numbered| document.apply(&numbered.delta));
+            for numbered in &page {
+                document.apply(&numbered.delta);
+            }
         }
         assert_eq!(position, record.head, "the history of {name} ends at its head");
         assert_eq!(*document.clock(), record.clock, "the clock of {name}");
@@ -131,7 +133,9 @@ impl Stored {
         }
         if self.is_complete() {
             let mut replayed = Document::new();
-            self.deltas.iter().for_each(|numbered| replayed.apply(&numbered.delta));
+            for numbered in &self.deltas {
+                replayed.apply(&numbered.delta);
+            }
             assert_eq!(replayed, self.document, "{name} from its deltas and from its snapshot");
         }
     }

@@ -66,7 +66,9 @@ async fn one(provider: &PostgresProvider, name: &str) -> Stored {
         let DeltaPage::Deltas(page) = page else { panic!("{name} has a gap at {position:?}") };
         let Some(last) = page.last() else { break };
         position.seq = last.seq;
-        page.iter().for_each(|numbered| document.apply(&numbered.delta));
+        for numbered in &page {
+            document.apply(&numbered.delta);
+        }
     }
     assert_eq!(position, record.head, "the history of {name} ends at its head");
     let (mut edits, mut seq) = (BTreeSet::new(), Seq(0));

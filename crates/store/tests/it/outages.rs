@@ -18,7 +18,7 @@ pub(crate) fn edit(document: &str, counter: u64) -> Vec<Append> {
         clock: VectorClock::dot(&client, counter),
         client,
         timestamp: 1,
-        changes: Vec::new(),
+        changes: Vec::new().into(),
     };
     let document = DocumentId::new(document).expect("a document id");
     vec![Append { document, deltas: vec![delta] }]

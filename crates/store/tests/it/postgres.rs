@@ -109,7 +109,7 @@ fn edit(counter: u64) -> Vec<Append> {
         clock: VectorClock::dot(&client, counter),
         client,
         timestamp: 1,
-        changes: Vec::new(),
+        changes: Vec::new().into(),
     };
     vec![Append { document: id(), deltas: vec![delta] }]
 }

@@ -45,9 +45,8 @@ fn edit(client: &str, counter: u64, entries: &[(&str, u64)], data: &str) -> Delt
         clock.raise(&ClientId::new(name).expect("a client id"), *counter);
     }
     let changes = Delta::parse_data(data).expect("data");
-    let fields = changes.iter().map(|(field, _)| field);
     let timestamp = 1_700_000_000_000 + counter;
-    let id = DeltaId::derive(&client, counter, timestamp, fields);
+    let id = DeltaId::derive(&client, counter, timestamp, &changes);
     Delta { id, client, clock, timestamp, changes }
 }
 
@@ -73,7 +72,9 @@ async fn fill(store: &dyn DocumentStore) {
         position: Position { epoch: appended[1].epoch, seq: Seq(4) },
         document: Document::new(),
     };
-    plain.iter().take(4).for_each(|delta| snapshot.document.apply(delta));
+    for delta in plain.iter().take(4) {
+        snapshot.document.apply(delta);
+    }
     let clock = snapshot.document.clock().clone();
     let bytes = snapshot.encode().expect("encode");
     let stored = StoredSnapshot { bytes, clock: clock.clone(), position: snapshot.position };
