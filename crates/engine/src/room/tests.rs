@@ -1,7 +1,9 @@
 //! What a room promises, one promise a test.
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod collections;
 mod peers;
+mod windows;
 
 use super::*;
 use crate::delta::Change;
