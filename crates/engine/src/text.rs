@@ -14,6 +14,9 @@ mod runs;
 mod stored;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::ids::ClientId;

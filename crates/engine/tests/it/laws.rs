@@ -26,7 +26,7 @@ use crate::random::seed;
 use crate::vectors::frames_of_clients;
 
 /// Tries `law` on inputs out of `inputs`.
-fn holds<S>(name: &str, inputs: &S, law: impl Fn(S::Value) -> TestCaseResult)
+pub(crate) fn holds<S>(name: &str, inputs: &S, law: impl Fn(S::Value) -> TestCaseResult)
 where
     S: Strategy<Value: Debug>,
 {
@@ -36,9 +36,7 @@ where
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let config = Config { failure_persistence: None, ..Config::default() };
     if let Err(broken) = TestRunner::new_with_rng(config, random).run(inputs, law) {
-        panic!(
-            "{broken}\nrepeat with: SEED={seed} cargo test -p synckit-engine --test it laws::{name}"
-        );
+        panic!("{broken}\nrepeat with: SEED={seed} cargo test -p synckit-engine --test it {name}");
     }
 }
 

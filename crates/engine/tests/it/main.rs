@@ -3,6 +3,8 @@
 //! - [`vectors`]: every golden frame of the protocol, in the direction it goes, and the golden
 //!   sequences for ordering and the document stamp
 //! - [`laws`]: what holds for all inputs: merging, clocks, snapshots, JSON texts, hostile frames
+//! - [`text_laws`]: texts against a map of single clusters, for all inputs
+//! - [`text_oracle`]: texts against the code that clients run
 //! - [`snapshot_fixture`]: a stored snapshot of format version 1, which must load for ever
 //! - [`convergence`]: simulated clients, a store and a network in random order; all must end equal
 #![expect(clippy::unwrap_used, reason = "in a test a panic with a line number is the report")]
@@ -11,4 +13,6 @@ mod convergence;
 mod laws;
 mod random;
 mod snapshot_fixture;
+mod text_laws;
+mod text_oracle;
 mod vectors;
