@@ -14,6 +14,7 @@ use synckit_engine::position::{Delivery, Epoch, Position, Seq};
 use synckit_engine::room::{self, Command, Input, Room, Stored};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
+use synckit_engine::text::TextState;
 use synckit_engine::wire::{FrameKind, Framing, Outgoing, ServerMessage, decode, encode};
 
 const NOW: u64 = 1_700_000_000_000;
@@ -194,6 +195,66 @@ fn room(bench: &mut Criterion) {
     }
 }
 
+/// The JSON of a letter that `client` typed after the one before.
+fn typed_block(client: &str, clock: u64) -> String {
+    let id = |clock: u64| format!(r#"{{"client_id":"{client}","clock":{clock},"offset":0}}"#);
+    let (id, left) = (id(clock), id(clock - 1));
+    format!(
+        r#"[{id},{{"id":{id},"text":"x","left_origin":{left},"right_origin":null,"deleted":false}}]"#
+    )
+}
+
+/// The JSON of a text that was typed key by key: one block each.
+fn typed(keystrokes: u64) -> String {
+    let blocks: Vec<_> = (1..=keystrokes).map(|clock| typed_block("client-a", clock)).collect();
+    let blocks = blocks.join(",");
+    format!(r#"{{"blocks":[{blocks}],"clock":{{"value":{keystrokes}}},"client_id":"client-a"}}"#)
+}
+
+fn text(bench: &mut Criterion) {
+    for (name, keystrokes) in [("10,000", 10_000), ("100,000", 100_000)] {
+        let json = typed(keystrokes);
+        let text = TextState::parse(&json).unwrap();
+        let longer = TextState::parse(&typed(keystrokes + 1)).unwrap();
+        let bytes = postcard::to_allocvec(&text).unwrap();
+        let mut group = bench.benchmark_group(format!("text of {name} keystrokes"));
+        group.sample_size(10);
+        group.bench_function("parse", |bench| {
+            bench.iter(|| TextState::parse(black_box(&json)).unwrap());
+        });
+        group.bench_function("to_json", |bench| bench.iter(|| text.to_json("server")));
+        group.bench_function("minus a text without the last keystroke", |bench| {
+            bench.iter(|| longer.minus(black_box(&text)));
+        });
+        let mut whole = text.clone();
+        group.bench_function("join a text that is known", |bench| {
+            bench.iter(|| whole.join(black_box(&text)));
+        });
+        // Each typed by another client, one after the other at the end.
+        let one_more = |(at, clock)| {
+            let json = typed_block(&format!("client-{}", at % 4), clock);
+            let state = format!(
+                r#"{{"blocks":[{json}],"clock":{{"value":{clock}}},"client_id":"client-b"}}"#
+            );
+            TextState::parse(&state).unwrap()
+        };
+        let keystrokes: Vec<_> = (0..1_000).zip(keystrokes + 1..).map(one_more).collect();
+        group.bench_function("join 1,000 keystrokes, one by one", |bench| {
+            let join = |mut text: TextState| {
+                keystrokes.iter().for_each(|keystroke| text.join(black_box(keystroke)));
+                text
+            };
+            bench.iter_batched(|| text.clone(), join, BatchSize::PerIteration);
+        });
+        group.bench_function("store", |bench| {
+            bench.iter(|| postcard::to_allocvec(black_box(&text)).unwrap());
+        });
+        group.bench_function("load", |bench| {
+            bench.iter(|| postcard::from_bytes::<TextState>(black_box(&bytes)).unwrap());
+        });
+    }
+}
+
 fn delta_id(bench: &mut Criterion) {
     let author = client("client-a");
     let changes = Changes::Fields(vec![(FieldName::new("title").unwrap(), Change::Delete)]);
@@ -202,5 +263,5 @@ fn delta_id(bench: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec, delta_id, document, room, snapshot);
+criterion_group!(benches, codec, delta_id, document, room, snapshot, text);
 criterion_main!(benches);

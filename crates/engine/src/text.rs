@@ -51,6 +51,16 @@ impl TextState {
         size_of::<Self>() + self.clients.iter().map(client).sum::<usize>()
     }
 
+    /// Blocks as clients read them, where one of more than
+    /// [`TEXT_RUN_CLUSTERS_MAX`](crate::limits::TEXT_RUN_CLUSTERS_MAX) clusters may count for
+    /// several. What is sent with more than
+    /// [`TEXT_BLOCKS_MAX`](crate::limits::TEXT_BLOCKS_MAX) would be refused when it comes back.
+    /// Takes time by the number of clients.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.clients.values().map(|runs| runs.iter().len()).sum()
+    }
+
     /// Takes in all that `other` knows: the least upper bound of both. What it costs grows with
     /// `other`, and with the length of this text by its logarithm only.
     pub fn join(&mut self, other: &Self) {

@@ -1,4 +1,5 @@
 //! What is refused, what the golden joins say, and texts of every script and of any length.
+#![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 use serde_json::{Value, json};
 
@@ -317,6 +318,17 @@ fn a_hundred_thousand_keystrokes_are_handled_without_recursion() {
         let stored = serde_json::to_string(&after).unwrap();
         assert_eq!(serde_json::from_str::<TextState>(&stored).unwrap(), after);
     });
+}
+
+#[test]
+fn blocks_are_counted_by_runs() {
+    assert_eq!(TextState::default().blocks(), 0);
+    let text = parse(9, &[block("ann", 3, "abc", false), block("bob", 9, "x", false)]);
+    assert_eq!(text.blocks(), 2);
+    assert_eq!(TextState::parse(&typed(3_000)).unwrap().blocks(), 3_000);
+    let clusters = 2 * TEXT_RUN_CLUSTERS_MAX;
+    let long = "x".repeat(usize::try_from(clusters - 1).unwrap());
+    assert_eq!(parse(clusters - 1, &[block("ann", clusters - 1, &long, false)]).blocks(), 2);
 }
 
 #[test]

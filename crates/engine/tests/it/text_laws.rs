@@ -149,7 +149,7 @@ fn contradicting() -> impl Strategy<Value = Model> {
 fn families() -> impl Strategy<Value = [Model; 3]> {
     let block = (0..CLIENTS.len(), vec(select(&WHOLE[..]), 1..6), origins());
     let view = (any::<bool>(), any::<u8>(), any::<u8>());
-    vec((block, [view.clone(), view.clone(), view]), 0..12).prop_map(|blocks| {
+    vec((block, [view, view, view]), 0..12).prop_map(|blocks| {
         let mut models = [Model::default(), Model::default(), Model::default()];
         let mut clock = 1_015;
         for ((client, clusters, origins), views) in blocks {
