@@ -1,10 +1,13 @@
 //! The clusters of one client, by clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::ops::Range;
 
 use super::run::{Piece, Run, push};
 use crate::limits::TEXT_RUN_CLUSTERS_MAX;
+
+/// Runs that a walk passes one by one before it searches.
+const STEPS_MAX: usize = 8;
 
 /// Runs that do not overlap, by the clock of their first cluster, and as long as can be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,62 +45,33 @@ impl Runs {
 
     pub(super) fn join(&mut self, other: &Self) {
         let mut lacking = Vec::new();
-        for (first, run) in other.iter() {
-            self.lacks(first, run, &mut |clock, piece| {
-                lacking.push((clock, piece));
-                true
-            });
-            for (first, piece) in lacking.drain(..) {
-                self.put(first, piece);
-            }
+        self.lacks(other, &mut |clock, piece| {
+            lacking.push((clock, piece));
+            true
+        });
+        for (first, piece) in lacking {
+            self.put(first, piece);
         }
     }
 
     pub(super) fn minus(&self, known: &Self) -> Self {
         let mut runs = Vec::new();
-        for (first, run) in self.iter() {
-            known.lacks(first, run, &mut |clock, piece| {
-                push(&mut runs, clock, piece);
-                true
-            });
-        }
+        known.lacks(self, &mut |clock, piece| {
+            push(&mut runs, clock, piece);
+            true
+        });
         Self::new(runs)
     }
 
     pub(super) fn covers(&self, other: &Self) -> bool {
-        other.iter().all(|(first, run)| self.lacks(first, run, &mut |_, _| false))
+        self.lacks(other, &mut |_, _| false)
     }
 
-    /// Tells `found` every piece of `run` whose clusters are not all here, until that answers
-    /// false. Whether it never did.
-    fn lacks<'a>(
-        &self,
-        first: u64,
-        run: &'a Run,
-        found: &mut impl FnMut(u64, Piece<'a>) -> bool,
-    ) -> bool {
-        let end = first + run.count();
-        let cut = |clocks: Range<u64>| run.whole().clocks(first, clocks);
-        let mut at = first;
-        for (start, mine) in self.overlapping(first..end) {
-            let (low, high) = (start.max(first), end.min(start + mine.count()));
-            if at < low && !found(at, cut(at..low)) {
-                return false;
-            }
-            let held = mine.whole().clocks(start, low..high);
-            if !exceeds(low, cut(low..high), held, found) {
-                return false;
-            }
-            at = high;
-        }
-        at == end || found(at, cut(at..end))
-    }
-
-    /// The runs with clusters in `clocks`.
-    fn overlapping(&self, clocks: Range<u64>) -> impl Iterator<Item = (u64, &Run)> {
-        let reaches = |&(start, run): &(&u64, &Run)| start + run.count() > clocks.start;
-        let before = self.runs.range(..clocks.start).next_back().filter(reaches);
-        before.into_iter().chain(self.runs.range(clocks)).map(|(&start, run)| (start, run))
+    /// Tells `found` every piece of `other` whose clusters are not all here, in order, until that
+    /// answers false. Whether it never did.
+    fn lacks<'a>(&self, other: &'a Self, found: &mut impl FnMut(u64, Piece<'a>) -> bool) -> bool {
+        let mut walk = Walk { runs: self, at: None, ahead: self.runs.range(..0) };
+        other.iter().all(|(first, run)| walk.lacks(first, run, found))
     }
 
     /// Joins one piece of a run.
@@ -128,6 +102,72 @@ impl Runs {
         if let Some(run) = self.runs.remove(&start) {
             self.size -= run.size();
             into.push((start, run));
+        }
+    }
+}
+
+/// A way through runs in order.
+struct Walk<'r> {
+    runs: &'r Runs,
+    /// The first run that may have clusters with the clocks that come next.
+    at: Option<(u64, &'r Run)>,
+    /// The runs after it.
+    ahead: btree_map::Range<'r, u64, Run>,
+}
+
+impl Walk<'_> {
+    /// As [`Runs::lacks`], for one run, which comes after those asked for before.
+    fn lacks<'a>(
+        &mut self,
+        first: u64,
+        run: &'a Run,
+        found: &mut impl FnMut(u64, Piece<'a>) -> bool,
+    ) -> bool {
+        let end = first + run.count();
+        let cut = |clocks: Range<u64>| run.whole().clocks(first, clocks);
+        self.go_to(first);
+        let mut at = first;
+        while let Some((start, mine)) = self.at.filter(|(start, _)| *start < end) {
+            let stop = start + mine.count();
+            let (low, high) = (start.max(first), end.min(stop));
+            if at < low && !found(at, cut(at..low)) {
+                return false;
+            }
+            let held = mine.whole().clocks(start, low..high);
+            if !exceeds(low, cut(low..high), held, found) {
+                return false;
+            }
+            at = high;
+            if stop > end {
+                break;
+            }
+            self.step();
+        }
+        at == end || found(at, cut(at..end))
+    }
+
+    fn step(&mut self) {
+        self.at = self.ahead.next().map(|(&start, run)| (start, run));
+    }
+
+    /// Goes on to the first run that ends after `clock`: by steps if it is near, since a search
+    /// costs as much as many of them.
+    fn go_to(&mut self, clock: u64) {
+        let is_before = |(start, run): &(u64, &Run)| start + run.count() <= clock;
+        for _ in 0..STEPS_MAX {
+            if !self.at.is_some_and(|at| is_before(&at)) {
+                break;
+            }
+            self.step();
+        }
+        if self.at.is_none_or(|at| is_before(&at)) {
+            let start =
+                self.runs.runs.range(..=clock).next_back().map_or(clock, |(start, _)| *start);
+            self.ahead = self.runs.runs.range(start..);
+            self.step();
+            if self.at.is_some_and(|at| is_before(&at)) {
+                self.step();
+            }
         }
     }
 }

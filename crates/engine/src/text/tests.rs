@@ -101,6 +101,19 @@ fn a_keystroke_in_a_long_text_is_a_small_difference() {
     assert!(after.minus(&after).is_empty());
 }
 
+#[test]
+fn edits_far_apart_are_found_between_all_others() {
+    let before = parse(200, &(1..=200).map(|at| block("ann", at, "x", false)).collect::<Vec<_>>());
+    let edits: Vec<_> =
+        [1, 2, 5, 90, 91, 150, 200].map(|clock| block("ann", clock, "x", true)).into();
+    let deleted = parse(200, &edits);
+    assert_eq!(deleted.minus(&before).blocks(), edits.len());
+    let after = joined(&before, &deleted);
+    assert!(after.covers(&deleted) && after.covers(&before) && !before.covers(&deleted));
+    assert_eq!(after.minus(&before), deleted.minus(&before));
+    assert_eq!(blocks(&after).iter().filter(|(.., deleted)| *deleted).count(), edits.len());
+}
+
 // Refusals.
 
 fn refusal(clock: u64, blocks: &[Value]) -> String {
