@@ -112,7 +112,7 @@ impl TextState {
                     size = part.size() + client.as_str().len();
                 }
                 size += run.size();
-                part.clients.entry(client.clone()).or_default().append(first, run.clone());
+                part.clients.entry(client.clone()).or_default().insert(first, run.clone());
             }
         }
         if !part.is_empty() {

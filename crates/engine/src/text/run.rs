@@ -27,9 +27,9 @@ pub(super) struct Origins {
 /// last may end its block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
-    text: Box<str>,
+    text: String,
     /// Bytes of each cluster; empty when every cluster is one character.
-    lengths: Box<[u16]>,
+    lengths: Vec<u16>,
     /// Clusters, at most [`TEXT_RUN_CLUSTERS_MAX`].
     count: u16,
     pub(super) deleted: bool,
@@ -59,7 +59,7 @@ impl Run {
 
     /// Approximate bytes in memory, the place in its map included.
     pub(super) fn size(&self) -> usize {
-        size_of::<(u64, Self)>() + self.text.len() + size_of_val(&*self.lengths)
+        size_of::<(u64, Self)>() + self.text.len() + size_of_val(self.lengths.as_slice())
     }
 
     pub(super) fn whole(&self) -> Piece<'_> {
@@ -84,14 +84,13 @@ impl Run {
     }
 
     fn append(&mut self, next: Piece<'_>) {
-        let single = self.lengths.is_empty() && next.is_of_single_characters();
-        if !single {
-            let lengths = self.whole().lengths().chain(next.lengths()).collect();
-            self.lengths = lengths;
+        if !(self.lengths.is_empty() && next.is_of_single_characters()) {
+            if self.lengths.is_empty() {
+                self.lengths = self.whole().lengths().collect();
+            }
+            self.lengths.extend(next.lengths());
         }
-        let mut text = String::from(std::mem::take(&mut self.text));
-        text.push_str(next.text);
-        self.text = text.into_boxed_str();
+        self.text.push_str(next.text);
         self.count = self.count.saturating_add(u16::try_from(next.count).unwrap_or(u16::MAX));
         self.ends = next.ends;
     }
@@ -99,8 +98,8 @@ impl Run {
 
 impl From<Piece<'_>> for Run {
     fn from(piece: Piece<'_>) -> Self {
-        let lengths =
-            if piece.is_of_single_characters() { [].into() } else { piece.lengths.into() };
+        let single = piece.is_of_single_characters();
+        let lengths = if single { Vec::new() } else { piece.lengths.to_vec() };
         Self {
             text: piece.text.into(),
             lengths,
@@ -187,8 +186,9 @@ impl<'a> Piece<'a> {
     }
 
     fn last(&self) -> &'a str {
-        let start = self.byte_at(self.count.saturating_sub(1));
-        self.text.get(start..).unwrap_or_default()
+        let character = || self.text.chars().next_back().map_or(0, char::len_utf8);
+        let length = self.lengths.last().map_or_else(character, |&length| usize::from(length));
+        self.text.get(self.text.len() - length..).unwrap_or_default()
     }
 }
 

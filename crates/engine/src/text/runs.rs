@@ -37,44 +37,44 @@ impl Runs {
         self.runs.iter().map(|(&first, run)| (first, run))
     }
 
-    /// Puts in a run that comes after all others and does not continue the last.
-    pub(super) fn append(&mut self, first: u64, run: Run) {
+    /// Puts in a run that overlaps no other and neither continues one nor is continued.
+    pub(super) fn insert(&mut self, first: u64, run: Run) {
         self.size += run.size();
         self.runs.insert(first, run);
     }
 
     pub(super) fn join(&mut self, other: &Self) {
-        let mut lacking = Vec::new();
-        self.lacks(other, &mut |clock, piece| {
-            lacking.push((clock, piece));
-            true
-        });
-        for (first, piece) in lacking {
-            self.put(first, piece);
+        let mut walk = self.walk();
+        let mut unknown = other.iter().collect::<Vec<_>>();
+        unknown.retain(|(first, run)| !walk.lacks(*first, run, &mut |_, _| false));
+        // Run by run, not piece by piece: so a run that differs in many places is taken in once.
+        for (first, run) in unknown {
+            self.put(first, run.whole());
         }
     }
 
     pub(super) fn minus(&self, known: &Self) -> Self {
         let mut runs = Vec::new();
-        known.lacks(self, &mut |clock, piece| {
-            push(&mut runs, clock, piece);
-            true
-        });
+        let mut walk = known.walk();
+        for (first, run) in self.iter() {
+            walk.lacks(first, run, &mut |clock, piece| {
+                push(&mut runs, clock, piece);
+                true
+            });
+        }
         Self::new(runs)
     }
 
     pub(super) fn covers(&self, other: &Self) -> bool {
-        self.lacks(other, &mut |_, _| false)
+        let mut walk = self.walk();
+        other.iter().all(|(first, run)| walk.lacks(first, run, &mut |_, _| false))
     }
 
-    /// Tells `found` every piece of `other` whose clusters are not all here, in order, until that
-    /// answers false. Whether it never did.
-    fn lacks<'a>(&self, other: &'a Self, found: &mut impl FnMut(u64, Piece<'a>) -> bool) -> bool {
-        let mut walk = Walk { runs: self, at: None, ahead: self.runs.range(..0) };
-        other.iter().all(|(first, run)| walk.lacks(first, run, found))
+    fn walk(&self) -> Walk<'_> {
+        Walk { runs: self, at: None, ahead: self.runs.range(..0) }
     }
 
-    /// Joins one piece of a run.
+    /// Joins one run.
     fn put(&mut self, first: u64, piece: Piece<'_>) {
         let end = first + piece.count as u64;
         let mut old = Vec::new();
@@ -94,7 +94,7 @@ impl Runs {
         let mut new = Vec::with_capacity(1);
         weave(&old, first, piece, &mut new);
         for (first, run) in new {
-            self.append(first, run);
+            self.insert(first, run);
         }
     }
 
@@ -116,7 +116,8 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    /// As [`Runs::lacks`], for one run, which comes after those asked for before.
+    /// Tells `found` every piece of `run` whose clusters are not all here, in order, until that
+    /// answers false. Whether it never did. Each run asked for comes after those before.
     fn lacks<'a>(
         &mut self,
         first: u64,
