@@ -18,7 +18,9 @@ use crate::delta::{Changes, Delta, DeltaId};
 use crate::document::Document;
 use crate::ids::{ClientId, DocumentId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
-use crate::limits::{FEEDBACK_CLIENTS_MAX, FORMAT_BYTES_MAX, Limits, SESSION_WRITERS_MAX};
+use crate::limits::{
+    FEEDBACK_CLIENTS_MAX, FORMAT_BYTES_MAX, Limits, SESSION_WRITERS_MAX, TEXT_BLOCKS_MAX,
+};
 use crate::peer::PeerMessage;
 use crate::position::{Arrival, Delivery, Epoch, Position, Seq};
 use crate::snapshot::Snapshot;
@@ -463,33 +465,41 @@ impl<H> Room<H> {
         drafts: Vec<Draft>,
         effects: &mut Vec<Effect>,
     ) {
-        if let Err(refused) = self.check_formats(&drafts) {
-            let error = refused.on(&self.id).answering(Some(&message_id));
-            effects.push(Effect::Send(session, ServerMessage::Error(error)));
-            return;
-        }
         let mut known = BTreeSet::new();
         let mut deltas = Vec::with_capacity(drafts.len());
         for draft in drafts {
             // The store takes no id twice in one edit, and the second would change nothing.
             deltas.extend(self.number(draft).filter(|delta| known.insert(delta.id.clone())));
         }
-        if deltas.is_empty() {
+        if let Err(refused) = self.check_growth(&deltas) {
+            let error = refused.on(&self.id).answering(Some(&message_id));
+            effects.push(Effect::Send(session, ServerMessage::Error(error)));
+        } else if deltas.is_empty() {
             effects.push(Effect::Send(session, ServerMessage::Ack { message_id }));
         } else {
             self.append(Some((session, message_id)), deltas, effects);
         }
     }
 
-    /// Nothing ever merges two formats, so there is an end to what a document takes.
-    fn check_formats(&self, drafts: &[Draft]) -> Result<(), ErrorReply> {
-        let formats = drafts.iter().filter(|draft| matches!(draft.changes, Changes::Format(_)));
-        let added: usize = formats.map(|draft| draft.changes.size()).sum();
-        if added > 0 && self.document.collections().format_bytes() + added > FORMAT_BYTES_MAX {
-            return Err(ErrorReply::new(ErrorCode::LimitExceeded)
-                .because(format!("a document holds formats of at most {FORMAT_BYTES_MAX} bytes")));
+    /// What is in a text or has a format never goes away, so there is an end to what is taken.
+    fn check_growth(&self, deltas: &[Delta]) -> Result<(), ErrorReply> {
+        let (mut blocks, mut format_bytes) = (0, 0);
+        for delta in deltas {
+            match &delta.changes {
+                Changes::Text(added) => blocks += added.blocks(),
+                Changes::Format(operation) => format_bytes += operation.as_str().len(),
+                Changes::Fields(_) | Changes::Count(_) | Changes::Set(_) => {}
+            }
         }
-        Ok(())
+        let held = self.document.collections();
+        let reason = if blocks > 0 && held.text().blocks() + blocks > TEXT_BLOCKS_MAX {
+            format!("a text holds at most {TEXT_BLOCKS_MAX} blocks")
+        } else if format_bytes > 0 && held.format_bytes() + format_bytes > FORMAT_BYTES_MAX {
+            format!("a document holds formats of at most {FORMAT_BYTES_MAX} bytes")
+        } else {
+            return Ok(());
+        };
+        Err(ErrorReply::new(ErrorCode::LimitExceeded).because(reason))
     }
 
     fn append(
