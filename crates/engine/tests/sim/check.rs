@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use synckit_engine::delta::Changes;
+use synckit_engine::document::collections::Collections;
 use synckit_engine::position::Position;
 use synckit_engine::room::{Command, Effect, Input};
 use synckit_engine::wire::ServerMessage;
 
+use crate::client::Kind;
 use crate::node::Slot;
+use crate::store::EditKey;
 use crate::world::{EDIT_DELTAS_MAX, World};
 
 /// Asks rooms who is present, and belongs to nobody.
@@ -48,8 +52,12 @@ impl World {
     }
 
     pub(crate) fn check_acknowledgement(&mut self, message_id: &str) {
-        let Some((document, keys)) = self.edits.get(message_id) else { return };
-        if let Some(lost) = keys.iter().find(|key| !self.store.has_taken(*document, key)) {
+        let Some((document, edits)) = self.edits.get(message_id) else { return };
+        let is_lost = |(key, changes): &&(EditKey, Changes)| match changes {
+            Changes::Text(text) => !self.store.has_text(*document, text),
+            _ => !self.store.has_taken(*document, key),
+        };
+        if let Some(lost) = edits.iter().find(is_lost) {
             let what = format!("{message_id} is acknowledged, but {lost:?} is not stored");
             self.violate(Invariant::AcknowledgedIsStored, what);
         }
@@ -103,12 +111,32 @@ impl World {
                 .collect();
             for at in 0..self.clients.len() {
                 self.check_client(at, document, &live);
+                self.check_collections(at, document, head.document.collections());
             }
             for node in 0..self.nodes.len() {
                 self.check_resting_room(node, document, head.position);
             }
         }
         (0..self.plan.documents).for_each(|document| self.check_presence(document));
+    }
+
+    fn check_collections(&mut self, at: usize, document: usize, stored: &Collections) {
+        let client = &self.clients[at];
+        let view = &client.views[document];
+        let set: BTreeSet<_> = stored.set().members().map(|it| it.as_str().to_owned()).collect();
+        // Nothing takes a text back from a client that holds it.
+        let may_hold_more = self.store.deletions > 0 && client.kind == Kind::Plain;
+        let shows_text = view.text == *stored.text() || may_hold_more;
+        if view.set != set || !shows_text {
+            let what = format!(
+                "{} has the set {:?} and the text {:?}, stored is {set:?} and {:?}",
+                client.name,
+                view.set,
+                view.text,
+                stored.text()
+            );
+            self.violate(Invariant::EverybodyAgrees, what);
+        }
     }
 
     fn check_client(&mut self, at: usize, document: usize, live: &BTreeMap<String, String>) {

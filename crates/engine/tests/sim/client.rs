@@ -1,12 +1,13 @@
 //! Clients as the protocol describes them: writes shown at once and kept until acknowledged, also
 //! offline; values taken by the greatest entry of their clock, then the writer's name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use synckit_engine::delta::{Change, TOMBSTONE_JSON};
 use synckit_engine::ids::{DocumentId, SessionId};
 use synckit_engine::json::JsonText;
 use synckit_engine::session::Session;
+use synckit_engine::text::TextState;
 use synckit_engine::wire::{ErrorCode, ServerMessage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,21 @@ pub(crate) enum Kind {
 pub(crate) struct Write {
     pub(crate) message_id: Option<String>,
     pub(crate) fields: Vec<(&'static str, String)>,
+    /// The members of an operation that writes no fields.
+    pub(crate) operation: Option<String>,
     pub(crate) counter: u64,
     pub(crate) timestamp: u64,
+}
+
+/// What a user does other than writing fields.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum What {
+    /// Adds a letter to the text.
+    Type,
+    Count(u64),
+    Add(u64),
+    Remove(u64),
+    Clear,
 }
 
 /// A field under the rule of the SDKs: the greatest clock, writer and text is shown.
@@ -38,6 +52,10 @@ pub(crate) struct View {
     pub(crate) is_open: bool,
     pub(crate) shown: BTreeMap<String, Shown>,
     pub(crate) counts: BTreeMap<String, u64>,
+    pub(crate) text: TextState,
+    /// What the client typed last, or saw of others.
+    text_clock: u64,
+    pub(crate) set: BTreeSet<String>,
     pub(crate) unacknowledged: VecDeque<Write>,
     /// What the server said last of each live field since it answered the subscription.
     pub(crate) told: Option<BTreeMap<String, String>>,
@@ -116,6 +134,8 @@ impl Client {
         for view in &mut self.views {
             view.shown.clear();
             view.counts.clear();
+            view.text = TextState::default();
+            view.set.clear();
             view.presence_clock = 0;
         }
     }
@@ -141,6 +161,33 @@ impl Client {
         fields: Vec<(&'static str, String)>,
         now: u64,
     ) -> Option<Vec<u8>> {
+        self.edit(document, fields, None, now)
+    }
+
+    /// Does something else than writing fields; gives the frame to send as [`Client::write`] does.
+    pub(crate) fn operate(&mut self, document: usize, what: What, now: u64) -> Option<Vec<u8>> {
+        let operation = match what {
+            What::Type => {
+                let state = self.views[document].type_letter(&self.name);
+                format!("\"type\":\"text-state\",\"state\":{}", serde_json::json!(state))
+            }
+            What::Count(n) => {
+                format!("\"type\":\"counter\",\"operation\":\"increment\",\"value\":{n}")
+            }
+            What::Add(n) => format!("\"type\":\"set\",\"operation\":\"add\",\"value\":{n}"),
+            What::Remove(n) => format!("\"type\":\"set\",\"operation\":\"remove\",\"value\":{n}"),
+            What::Clear => "\"type\":\"set\",\"operation\":\"clear\"".to_owned(),
+        };
+        self.edit(document, Vec::new(), Some(operation), now)
+    }
+
+    fn edit(
+        &mut self,
+        document: usize,
+        fields: Vec<(&'static str, String)>,
+        operation: Option<String>,
+        now: u64,
+    ) -> Option<Vec<u8>> {
         let timestamp = (now + self.ahead_ms).max(self.last_timestamp + 1);
         self.last_timestamp = timestamp;
         let view = &mut self.views[document];
@@ -150,7 +197,8 @@ impl Client {
         for (field, json) in &fields {
             view.show(field, (counter, self.name.clone(), json.clone()));
         }
-        view.unacknowledged.push_back(Write { message_id: None, fields, counter, timestamp });
+        let write = Write { message_id: None, fields, operation, counter, timestamp };
+        view.unacknowledged.push_back(write);
         let at = view.unacknowledged.len() - 1;
         let goes = self.session.is_some() && view.is_open;
         goes.then(|| self.frame_of(document, at))
@@ -172,6 +220,9 @@ impl Client {
             format!("\"clock\":{clock},\"clientId\":\"{name}\",\"timestamp\":{timestamp}");
         let member = |(field, json): &(&str, String)| format!("\"{field}\":{json}");
         let operations = match self.kind {
+            _ if let Some(operation) = &write.operation => {
+                format!("\"type\":\"delta_batch\",\"deltas\":[{{{operation},{members}}}]")
+            }
             Kind::ReadsDeltas | Kind::Plain => {
                 let fields: Vec<_> = write.fields.iter().map(member).collect();
                 format!("\"type\":\"delta\",\"delta\":{{{}}},{members}", fields.join(","))
@@ -192,14 +243,22 @@ impl Client {
     pub(crate) fn receive(&mut self, message: ServerMessage) -> Option<Vec<u8>> {
         let place = |id: &DocumentId| self.ids.iter().position(|known| known == id).unwrap();
         match message {
-            ServerMessage::SyncResponse { document, state, clock, .. } => {
+            ServerMessage::SyncResponse { document, state, clock, text, .. } => {
                 let reads_state = self.kind == Kind::ReadsState;
                 let at = place(&document);
+                if let Some((state, _)) = text {
+                    self.views[at].read(&serde_json::from_str::<String>(state.as_str()).unwrap());
+                }
                 self.views[at].start(&state, &clock, reads_state);
             }
             ServerMessage::Delta { document, field, value, clock } => {
                 let at = place(&document);
                 self.views[at].take(field.as_str(), &value, &clock);
+            }
+            ServerMessage::DeltaBatch { document, operations, .. } => {
+                let at = place(&document);
+                let operations = operations.iter().map(|it| serde_json::from_str(it.as_str()));
+                operations.for_each(|operation| self.views[at].operate(&operation.unwrap()));
             }
             ServerMessage::Ack { message_id } => {
                 for view in &mut self.views {
@@ -241,6 +300,38 @@ impl View {
     fn show(&mut self, field: &str, new: Shown) {
         if self.shown.get(field).is_none_or(|held| new > *held) {
             self.shown.insert(field.to_owned(), new);
+        }
+    }
+
+    fn type_letter(&mut self, name: &str) -> String {
+        self.text_clock += 1;
+        let id = format!("{{\"client_id\":{name:?},\"clock\":{},\"offset\":0}}", self.text_clock);
+        self.read(&format!(
+            "{{\"blocks\":[[{id},{{\"id\":{id},\"text\":\"x\",\"left_origin\":null,\
+             \"right_origin\":null,\"deleted\":false}}]],\"clock\":{{\"value\":{}}},\
+             \"client_id\":{name:?}}}",
+            self.text_clock
+        ));
+        self.text.to_json(name)
+    }
+
+    /// Joins the state of a text.
+    fn read(&mut self, state: &str) {
+        let json: serde_json::Value = serde_json::from_str(state).unwrap();
+        self.text_clock = self.text_clock.max(json["clock"]["value"].as_u64().unwrap());
+        self.text.join(&TextState::parse(state).unwrap());
+    }
+
+    fn operate(&mut self, operation: &serde_json::Value) {
+        let member = |name: &str| operation[name].as_str().unwrap_or_default();
+        match (member("type"), member("operation")) {
+            ("text-state", _) => self.read(member("state")),
+            ("set", "add") => drop(self.set.insert(operation["value"].to_string())),
+            ("set", "remove") => drop(self.set.remove(&operation["value"].to_string())),
+            ("set", "clear") => self.set.clear(),
+            // Nothing tells a client what it missed of a counter.
+            ("counter", "increment") => {}
+            other => panic!("not expected: {other:?}"),
         }
     }
 

@@ -5,17 +5,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use synckit_engine::delta::{Delta, DeltaId};
+use synckit_engine::delta::{Changes, Delta, DeltaId};
 use synckit_engine::document::Document;
-use synckit_engine::ids::{ClientId, FieldName, Millis};
+use synckit_engine::ids::{ClientId, Millis};
 use synckit_engine::position::{Delivery, Epoch, Position, Seq};
 use synckit_engine::snapshot::Snapshot;
+use synckit_engine::text::TextState;
 
 /// What a client calls one operation, however often it sends it.
-pub(crate) type EditKey = (ClientId, u64, Millis, FieldName);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EditKey(ClientId, u64, Millis, String);
 
-pub(crate) fn key_of(delta: &Delta) -> EditKey {
-    (delta.client.clone(), delta.counter(), delta.timestamp, delta.changes.fields()[0].0.clone())
+impl EditKey {
+    pub(crate) fn new(
+        client: &ClientId,
+        counter: u64,
+        timestamp: Millis,
+        changes: &Changes,
+    ) -> Self {
+        let what = match changes {
+            Changes::Fields(fields) => format!("field {}", fields[0].0),
+            other => format!("{:?}", std::mem::discriminant(other)),
+        };
+        Self(client.clone(), counter, timestamp, what)
+    }
+
+    fn of(delta: &Delta) -> Self {
+        Self::new(&delta.client, delta.counter(), delta.timestamp, &delta.changes)
+    }
 }
 
 /// One life of a document.
@@ -90,8 +107,10 @@ impl Store {
                 deliveries.push(Delivery::Repeated(*seq));
                 continue;
             }
-            if !life.keys.insert(key_of(delta)) {
-                self.doubled = Some(key_of(delta));
+            let is_known = !life.keys.insert(EditKey::of(delta));
+            // A text that is sent again is stored again as far as it wasn't known where it came.
+            if is_known && !matches!(delta.changes, Changes::Text(_)) {
+                self.doubled = Some(EditKey::of(delta));
             }
             let mut state = life.states.last().unwrap().clone();
             state.apply(delta);
@@ -144,6 +163,16 @@ impl Store {
     /// Whether an edit is, or before a deletion was, in the document.
     pub(crate) fn has_taken(&self, document: usize, key: &EditKey) -> bool {
         self.documents[document].iter().any(|life| life.keys.contains(key))
+    }
+
+    /// Whether a text is, or before a deletion was, in the document.
+    pub(crate) fn has_text(&self, document: usize, text: &TextState) -> bool {
+        let mut all = TextState::default();
+        for state in self.documents[document].iter().filter_map(|life| life.states.last()) {
+            // A part that was known before the deletion is not stored again.
+            all.join(state.collections().text());
+        }
+        all.covers(text)
     }
 
     /// The document that a position names.

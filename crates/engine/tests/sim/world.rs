@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use synckit_engine::delta::Changes;
 use synckit_engine::ids::{ClientId, DocumentId, Millis, NodeId, SessionId};
 use synckit_engine::limits::Limits;
 use synckit_engine::position::Epoch;
-use synckit_engine::room::{Command, TicketId};
+use synckit_engine::room::{Command, Draft, TicketId};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::wire::FrameKind;
 
 use crate::bus::Bus;
 use crate::check::Violation;
-use crate::client::{Client, Connection, Kind};
+use crate::client::{Client, Connection, Kind, What};
 use crate::node::{Node, Slot};
 use crate::plan::{Faults, OUTBOX_MAX, Plan};
 use crate::random::Random;
@@ -39,7 +40,7 @@ pub(crate) struct World {
     pub(crate) ids: Vec<DocumentId>,
     pub(crate) connections: BTreeMap<SessionId, Connection>,
     /// The edits of each message, wherever it was taken.
-    pub(crate) edits: BTreeMap<String, (usize, Vec<EditKey>)>,
+    pub(crate) edits: BTreeMap<String, (usize, Vec<(EditKey, Changes)>)>,
     /// Everything that must be unlike all before it.
     serial: u64,
     is_traced: bool,
@@ -185,6 +186,21 @@ impl World {
     }
 
     fn write(&mut self, at: usize, document: usize) {
+        let value = 1 + self.random.below(4) as u64;
+        let what = match self.random.below(10) {
+            0 | 1 => Some(What::Type),
+            2 => Some(What::Count(value)),
+            3 | 4 => Some(What::Add(value)),
+            5 => Some(self.random.one_of(&[What::Remove(value), What::Clear])),
+            _ => None,
+        };
+        let Some(what) = what else { return self.write_fields(at, document) };
+        self.note(|| format!("client {at} does {what:?} in {document}"));
+        let frame = self.clients[at].operate(document, what, self.now);
+        self.send_all(at, frame);
+    }
+
+    fn write_fields(&mut self, at: usize, document: usize) {
         let fields = 1 + self.random.below(EDIT_DELTAS_MAX);
         let first = self.random.below(FIELDS.len());
         let values: Vec<_> = (0..fields)
@@ -255,13 +271,9 @@ impl World {
 
     fn take_note(&mut self, document: usize, command: &mut Command) {
         let Command::Edit { message_id, drafts, .. } = command else { return };
-        let key = |draft: &synckit_engine::room::Draft| {
-            (
-                draft.client.clone(),
-                draft.counter.unwrap(),
-                draft.timestamp,
-                draft.changes.fields()[0].0.clone(),
-            )
+        let key = |draft: &Draft| {
+            let Draft { client, counter, timestamp, changes, .. } = draft;
+            (EditKey::new(client, counter.unwrap(), *timestamp, changes), changes.clone())
         };
         let keys = drafts.iter().map(key).collect();
         self.edits.insert(message_id.clone(), (document, keys));
