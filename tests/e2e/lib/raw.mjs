@@ -20,6 +20,7 @@ export const CODES = {
   sync_step2: 0x15,
   delta: 0x20,
   ack: 0x21,
+  delta_batch_chunk: 0x23,
   delta_batch: 0x50,
   ping: 0x30,
   pong: 0x31,
@@ -213,7 +214,7 @@ export class RawClient {
 }
 
 /** `kind` is the kind of WebSocket frame, `body` the parsed members, `text` the JSON as it arrived. */
-function decode(data, isBinary) {
+export function decode(data, isBinary) {
   if (!isBinary) {
     const text = data.toString('utf8');
     const body = JSON.parse(text);
