@@ -120,6 +120,24 @@ export class RawClient {
     await this.expect({ type: 'ack', messageId });
   }
 
+  /** Sends operations in one batch without waiting for the ack; what they lack is added. Returns the message id. */
+  writeBatch(documentId, operations) {
+    const messageId = unique('message');
+    const deltas = operations.map((operation) => {
+      this.count += 1;
+      const clock = { [this.clientId]: this.count };
+      return { documentId, clientId: this.clientId, clock, timestamp: Date.now(), ...operation };
+    });
+    this.send('delta_batch', { documentId, deltas, messageId });
+    return messageId;
+  }
+
+  /** Sends operations in one batch and waits for the ack. */
+  async apply(documentId, operations) {
+    const messageId = this.writeBatch(documentId, operations);
+    await this.expect({ type: 'ack', messageId });
+  }
+
   /** Writes a value whose exact text matters and waits for the ack. */
   async setText(documentId, field, valueText) {
     this.count += 1;
