@@ -184,13 +184,16 @@ export class Awareness {
     return Object.fromEntries(this.others);
   }
 
+  /** Whether it was sent; if not, it never will be. */
   setLocalState(state) {
     this.clock += 1;
     const now = performance.now();
-    if (now - this.lastSent >= AWARENESS_THROTTLE_MS) {
-      this.lastSent = now;
-      this.send(state);
+    if (now - this.lastSent < AWARENESS_THROTTLE_MS) {
+      return false;
     }
+    this.lastSent = now;
+    this.send(state);
+    return true;
   }
 
   leave() {

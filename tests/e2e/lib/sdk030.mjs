@@ -43,7 +43,8 @@ export class Sdk030 {
     this.faults = [];
     /** The SDK does not look at acks. A test must know when a link may be cut without losing a frame. */
     this.unacknowledged = new Set();
-    this.received = 0;
+    /** The types of messages that have come. */
+    this.heard = new Set();
     this.changes = new EventEmitter().setMaxListeners(0);
     this.open();
   }
@@ -130,7 +131,7 @@ export class Sdk030 {
       return `  ${id}: ${values.join(', ')}`;
     });
     const faults = this.faults.map((fault) => `  fault: ${fault}`);
-    return [`connected: ${this.isConnected()}, received ${this.received}`, ...documents, ...faults].join('\n');
+    return [`connected: ${this.isConnected()}, heard ${[...this.heard]}`, ...documents, ...faults].join('\n');
   }
 
   // The documents.
@@ -234,7 +235,7 @@ export class Sdk030 {
   receive(data, isBinary) {
     try {
       const { type, body } = decode(data, isBinary);
-      this.received += 1;
+      this.heard.add(type);
       this.handle(type, body);
     } catch (error) {
       this.faults.push(error.stack);
