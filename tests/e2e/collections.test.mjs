@@ -26,6 +26,10 @@ before(async () => {
 
 after(() => context.server?.stop());
 
+function connect() {
+  return RawClient.connect(context.server.wsUrl);
+}
+
 async function member(t, documentId, kind) {
   const client = await Sdk030.connect(context.server.wsUrl, { reconnectMs: RECONNECT_MS });
   t.after(() => client.dispose());
@@ -37,7 +41,7 @@ async function member(t, documentId, kind) {
 /** A writer and a reader, both subscribed. */
 async function pair() {
   const documentId = unique('document');
-  const [writer, reader] = [await RawClient.connect(context.server.wsUrl), await RawClient.connect(context.server.wsUrl)];
+  const [writer, reader] = [await connect(), await connect()];
   await writer.subscribe(documentId);
   await reader.subscribe(documentId);
   return { documentId, writer, reader };
@@ -51,7 +55,8 @@ async function upToNow(documentId, author, client) {
 }
 
 function operationsOf(client, type) {
-  return client.history.filter((message) => message.type === 'delta_batch').flatMap(({ body }) => body.deltas.filter((op) => op.type === type));
+  const batches = client.history.filter((message) => message.type === 'delta_batch');
+  return batches.flatMap(({ body }) => body.deltas).filter((op) => op.type === type);
 }
 
 const brief = ({ operation, value }) => (value === undefined ? [operation] : [operation, value]);
@@ -91,7 +96,7 @@ scenario(context, 'a count goes once to every other subscriber, and never to its
   assert.deepEqual(rest, { ...increment, documentId, clientId: writer.clientId });
   assert.equal(clock[writer.clientId], 1);
 
-  const late = await RawClient.connect(context.server.wsUrl);
+  const late = await connect();
   await late.subscribe(documentId);
   await reader.subscribe(documentId);
   for (const client of [writer, reader, late]) {
@@ -102,7 +107,8 @@ scenario(context, 'a count goes once to every other subscriber, and never to its
 
 scenario(context, 'a count that is sent again is acknowledged and counts once, after a crash too', async () => {
   const { documentId, writer, reader } = await pair();
-  const count = { type: 'counter', operation: 'decrement', value: 3, timestamp: Date.now(), clock: { [writer.clientId]: 1 } };
+  const clock = { [writer.clientId]: 1 };
+  const count = { type: 'counter', operation: 'decrement', value: 3, timestamp: Date.now(), clock };
   await writer.apply(documentId, [count]);
   await writer.apply(documentId, [count]);
   await reader.expect({ type: 'delta_batch', documentId });
@@ -111,7 +117,7 @@ scenario(context, 'a count that is sent again is acknowledged and counts once, a
 
   await context.server.kill9();
   await context.server.start();
-  const [again, witness] = [await RawClient.connect(context.server.wsUrl), await RawClient.connect(context.server.wsUrl)];
+  const [again, witness] = [await connect(), await connect()];
   await witness.subscribe(documentId);
   await again.apply(documentId, [{ ...count, clientId: writer.clientId }]);
   await again.apply(documentId, [{ ...count, clientId: writer.clientId, clock: { [writer.clientId]: 2 } }]);
@@ -224,7 +230,7 @@ scenario(context, 'a late joiner is told the set as one batch after the state an
   await writer.set(documentId, 'field', 1);
   await writer.apply(documentId, VALUES.map((value) => ({ type: 'set', operation: 'add', value })));
   await writer.apply(documentId, [{ type: 'set', operation: 'remove', value: VALUES[0] }]);
-  const late = await RawClient.connect(context.server.wsUrl);
+  const late = await connect();
   await late.subscribe(documentId);
   const { body } = await late.expect({ type: 'delta_batch', documentId });
   assert.deepEqual(late.history.map(({ type }) => type), ['sync_response', 'delta', 'delta_batch']);
@@ -256,7 +262,7 @@ scenario(context, 'a format goes to the others, and to late joiners as it was wr
   await upToNow(documentId, writer, reader);
   await context.server.kill9();
   await context.server.start();
-  const late = await RawClient.connect(context.server.wsUrl);
+  const late = await connect();
   await late.subscribe(documentId);
   await late.expect({ type: 'delta_batch', documentId });
   assert.deepEqual([writer, reader, late].map((client) => operationsOf(client, 'richtext')), [[], [format], [format]]);

@@ -30,6 +30,10 @@ before(async () => {
 
 after(() => context.server?.stop());
 
+function connect() {
+  return RawClient.connect(context.server.wsUrl);
+}
+
 async function typist(t, documentId) {
   const client = await Sdk030.connect(context.server.wsUrl, { reconnectMs: RECONNECT_MS });
   t.after(() => client.dispose());
@@ -40,7 +44,7 @@ async function typist(t, documentId) {
 
 /** What a late joiner is given. */
 async function given(documentId) {
-  const reader = await RawClient.connect(context.server.wsUrl);
+  const reader = await connect();
   const { body } = await reader.subscribe(documentId);
   await reader.close();
   assert.equal(typeof body.textClock, 'number');
@@ -118,7 +122,7 @@ for (const { name, a, b, expected_join: joined, expected_text: expected } of vec
   for (const [order, states] of [['in this order', [a, b]], ['the other way round', [b, a]]]) {
     scenario(context, `${name}, ${order}, is joined as agreed`, async () => {
       const documentId = unique('document');
-      const writer = await RawClient.connect(context.server.wsUrl);
+      const writer = await connect();
       for (const state of states) {
         await writer.apply(documentId, [{ type: 'text-state', state: JSON.stringify(state) }]);
       }
@@ -133,7 +137,7 @@ for (const { name, a, b, expected_join: joined, expected_text: expected } of vec
 
 scenario(context, 'a joined text goes to everybody, its writer too, in the name of the server', async () => {
   const documentId = unique('document');
-  const [writer, reader] = [await RawClient.connect(context.server.wsUrl), await RawClient.connect(context.server.wsUrl)];
+  const [writer, reader] = [await connect(), await connect()];
   await reader.subscribe(documentId);
   const fugue = new FugueText(writer.clientId);
   fugue.insert(0, 'Hallo');
@@ -158,7 +162,7 @@ scenario(context, 'a document may have fields and a text', async (t) => {
   client.replica(documentId, 'fields').set('title', 'x');
   text.insert(0, 'body');
   await client.settled();
-  const late = await RawClient.connect(context.server.wsUrl);
+  const late = await connect();
   const { body } = await late.subscribe(documentId);
   assert.deepEqual(body.state, { title: 'x' });
   assert.equal(FugueText.parse(body.textState).text(), 'body');
@@ -167,7 +171,7 @@ scenario(context, 'a document may have fields and a text', async (t) => {
 
 scenario(context, 'a text that is sent again is acknowledged and brings nothing back', async () => {
   const documentId = unique('document');
-  const writer = await RawClient.connect(context.server.wsUrl);
+  const writer = await connect();
   const fugue = new FugueText(writer.clientId);
   fugue.insert(0, 'gone');
   const first = textState(fugue, { clock: { [writer.clientId]: 1 }, timestamp: Date.now() });
@@ -203,7 +207,7 @@ const FAULTY = {
 for (const [what, state] of Object.entries(FAULTY)) {
   scenario(context, `a text with ${what} is refused, and nothing of its batch is applied`, async () => {
     const documentId = unique('document');
-    const client = await RawClient.connect(context.server.wsUrl);
+    const client = await connect();
     const messageId = client.writeBatch(documentId, [
       { type: 'set', field: 'a', value: 1 },
       { type: 'text-state', state },
@@ -228,7 +232,7 @@ const UNSUPPORTED = {
 for (const [what, operation] of Object.entries(UNSUPPORTED)) {
   scenario(context, `${what} is refused as not supported`, async () => {
     const documentId = unique('document');
-    const client = await RawClient.connect(context.server.wsUrl);
+    const client = await connect();
     client.writeBatch(documentId, [{ type: 'set', field: 'a', value: 1 }, operation]);
     const { body } = await client.expect({ type: 'error' });
     assert.equal(body.details.code, 'UNSUPPORTED_OPERATION');
