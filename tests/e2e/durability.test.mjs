@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 
 import { scenario, within } from './lib/deadline.mjs';
+import { Random } from './lib/random.mjs';
 import { RawClient, unique } from './lib/raw.mjs';
 import { SdkClient, closeAllSockets, untilShown } from './lib/sdk.mjs';
 import { Server } from './lib/server.mjs';
@@ -22,8 +23,6 @@ const ACKS_MAX = 1500;
 /** A small document for the published client, which takes long to show a large one. */
 const FEW_FIELDS = 5;
 
-const SEED_MAX = 2 ** 32;
-
 const context = {};
 
 before(async () => {
@@ -34,17 +33,6 @@ after(async () => {
   closeAllSockets();
   await context.server?.stop();
 });
-
-/** A small generator with the state in one number, so that a run can be repeated (mulberry32). */
-function randomFrom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / SEED_MAX;
-  };
-}
 
 /** Writes as fast as the server acknowledges, and keeps what was acknowledged. */
 class Writer {
@@ -150,13 +138,11 @@ async function assertPublishedClientShows(documentId, expected) {
 }
 
 scenario(context, 'no acknowledged edit is lost when the server is killed while it writes', async (t) => {
-  const seed = process.env.SEED === undefined ? Math.floor(Math.random() * SEED_MAX) : Number(process.env.SEED);
-  t.diagnostic(`replay with: SEED=${seed} scripts/test --e2e`);
-  const random = randomFrom(seed);
+  const random = Random.forTest(t);
   const documents = { shared: unique('shared'), few: unique('few') };
   const all = [];
   for (let kill = 0; kill < KILLS; kill += 1) {
-    const acks = ACKS_MIN + Math.floor(random() * (ACKS_MAX - ACKS_MIN));
+    const acks = ACKS_MIN + random.below(ACKS_MAX - ACKS_MIN);
     const { writers } = await writeUntil(acks, documents, () => context.server.kill9());
     all.push(...writers);
     await context.server.start();

@@ -260,45 +260,6 @@ scenario(context, 'the path / takes clients that were configured without one', a
   await client.ping();
 });
 
-scenario(context, 'presence: subscribers see who comes, what changes, and who leaves', async () => {
-  const documentId = unique('document');
-  const [alice, bob] = [await connect(), await connect()];
-  const presence = (client, state, clock) => ({ documentId, clientId: client.clientId, state, clock });
-
-  alice.send('awareness_subscribe', { documentId });
-  assert.deepEqual((await alice.expect({ type: 'awareness_state', documentId })).body.states, []);
-  alice.send('awareness_update', presence(alice, { user: 'Alice' }, 1));
-
-  bob.send('awareness_subscribe', { documentId });
-  const { states } = (await bob.expect({ type: 'awareness_state', documentId })).body;
-  assert.deepEqual(states, [{ clientId: alice.clientId, state: { user: 'Alice' }, clock: 1 }]);
-
-  bob.send('awareness_update', presence(bob, { cursor: { x: 1, y: 2 } }, 1));
-  await alice.expect({ type: 'awareness_update', ...presence(bob, { cursor: { x: 1, y: 2 } }, 1) });
-
-  bob.send('awareness_update', presence(bob, null, 2));
-  await alice.expect({ type: 'awareness_update', ...presence(bob, null, 2) });
-
-  bob.send('awareness_update', presence(bob, { back: true }, 3));
-  await alice.expect({ type: 'awareness_update', ...presence(bob, { back: true }, 3) });
-  await bob.vanish();
-  await alice.expect({ type: 'awareness_update', ...presence(bob, null, 4) });
-});
-
-scenario(context, 'presence: a stale update is not passed on', async () => {
-  const documentId = unique('document');
-  const [alice, bob] = [await connect(), await connect()];
-  alice.send('awareness_subscribe', { documentId });
-  await alice.expect({ type: 'awareness_state' });
-  const update = (state, clock) =>
-    bob.send('awareness_update', { documentId, clientId: bob.clientId, state, clock });
-  update({ at: 5 }, 5);
-  update({ at: 4 }, 4);
-  update({ at: 6 }, 6);
-  await alice.expect({ type: 'awareness_update', state: { at: 6 } });
-  assert.ok(!alice.history.some(({ body }) => body.clock === 4));
-});
-
 const EXACT_VALUES = {
   'an escaped NUL': '"\\u0000"',
   'a lone high surrogate': '"\\ud800"',

@@ -197,6 +197,8 @@ struct Member<H> {
     handle: H,
     follows_document: bool,
     follows_presence: bool,
+    /// Whether it said something of its own presence.
+    has_shown_presence: bool,
     /// The clients that wrote over this connection.
     writers: BTreeSet<ClientId>,
 }
@@ -426,6 +428,7 @@ impl<H> Room<H> {
             handle,
             follows_document: false,
             follows_presence: false,
+            has_shown_presence: false,
             writers: BTreeSet::new(),
         });
         self.leaving.remove(&session);
@@ -448,8 +451,11 @@ impl<H> Room<H> {
                 effects.push(Effect::Send(session, self.everybody(None)));
             }
             Command::AwarenessUpdate { client, state, clock } => {
-                if !member.follows_presence {
-                    member.follows_presence = true;
+                let is_new = !std::mem::replace(&mut member.follows_presence, true);
+                let is_first = !std::mem::replace(&mut member.has_shown_presence, true);
+                let has_others = self.awareness.entries().any(|(other, _)| *other != client);
+                // SDK 0.3.0 asks before its application listens, drops the answer, and never asks again.
+                if is_new || is_first && has_others {
                     effects.push(Effect::Send(session, self.everybody(Some(&client))));
                 }
                 self.presence(session, client, state, clock, effects);
@@ -722,6 +728,7 @@ impl<H> Room<H> {
                 self.leaving.insert(session);
                 member.follows_document = false;
                 member.follows_presence = false;
+                member.has_shown_presence = false;
                 member.writers.clear();
             }
         } else {

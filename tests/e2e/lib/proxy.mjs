@@ -15,6 +15,8 @@ export class Proxy {
     this.target = { port: targetPort, host: targetHost };
     this.sockets = new Set();
     this.waiting = [];
+    this.links = new Map();
+    this.holdsReplies = false;
     this.state = 'open';
     this.listener = net.createServer({ allowHalfOpen: true }, (socket) => this.accept(socket));
   }
@@ -46,6 +48,17 @@ export class Proxy {
     }
   }
 
+  /** From now on nothing comes back over the link; what goes there still arrives. */
+  holdReplies() {
+    this.holdsReplies = true;
+    this.links.forEach((socket, upstream) => upstream.unpipe(socket));
+  }
+
+  releaseReplies() {
+    this.holdsReplies = false;
+    this.links.forEach((socket, upstream) => upstream.pipe(socket));
+  }
+
   async close() {
     this.listener.close();
     this.destroyAll();
@@ -66,9 +79,16 @@ export class Proxy {
   connect(socket) {
     const upstream = net.connect({ ...this.target, allowHalfOpen: true });
     this.keep(upstream);
-    socket.pipe(upstream).pipe(socket);
+    this.links.set(upstream, socket);
+    socket.pipe(upstream);
+    if (!this.holdsReplies) {
+      upstream.pipe(socket);
+    }
     socket.on('close', () => upstream.destroy());
-    upstream.on('close', () => socket.destroy());
+    upstream.on('close', () => {
+      this.links.delete(upstream);
+      socket.destroy();
+    });
   }
 
   keep(socket) {

@@ -20,6 +20,7 @@ export const CODES = {
   sync_step2: 0x15,
   delta: 0x20,
   ack: 0x21,
+  delta_batch_chunk: 0x23,
   delta_batch: 0x50,
   ping: 0x30,
   pong: 0x31,
@@ -119,6 +120,24 @@ export class RawClient {
     await this.expect({ type: 'ack', messageId });
   }
 
+  /** Sends operations in one batch without waiting for the ack; what they lack is added. Returns the message id. */
+  writeBatch(documentId, operations) {
+    const messageId = unique('message');
+    const deltas = operations.map((operation) => {
+      this.count += 1;
+      const clock = { [this.clientId]: this.count };
+      return { documentId, clientId: this.clientId, clock, timestamp: Date.now(), ...operation };
+    });
+    this.send('delta_batch', { documentId, deltas, messageId });
+    return messageId;
+  }
+
+  /** Sends operations in one batch and waits for the ack. */
+  async apply(documentId, operations) {
+    const messageId = this.writeBatch(documentId, operations);
+    await this.expect({ type: 'ack', messageId });
+  }
+
   /** Writes a value whose exact text matters and waits for the ack. */
   async setText(documentId, field, valueText) {
     this.count += 1;
@@ -213,7 +232,7 @@ export class RawClient {
 }
 
 /** `kind` is the kind of WebSocket frame, `body` the parsed members, `text` the JSON as it arrived. */
-function decode(data, isBinary) {
+export function decode(data, isBinary) {
   if (!isBinary) {
     const text = data.toString('utf8');
     const body = JSON.parse(text);

@@ -67,16 +67,23 @@ export class Database {
       .join(';');
   }
 
+  /** The rows of a query on this database. */
+  async rows(sql, values = []) {
+    const url = new URL(this.server.href);
+    url.pathname = `/${this.name}`;
+    return (await execute(url.href, sql, values)).rows;
+  }
+
   async drop() {
     await execute(this.server.href, `DROP DATABASE IF EXISTS ${this.name} WITH (FORCE)`);
   }
 }
 
-async function execute(url, sql) {
+async function execute(url, sql, values = []) {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    await client.query(sql);
+    return await client.query(sql, values);
   } finally {
     await client.end();
   }
@@ -89,6 +96,19 @@ export function settings(connectionString, more = {}) {
     STORAGE__PROVIDER: 'postgresql',
     STORAGE__POSTGRESQL__CONNECTIONSTRING: connectionString,
     ...more,
+  };
+}
+
+/** What servers that share a database need besides, to tell each other of edits and presence. */
+export function cluster() {
+  const redis = process.env.SYNCKIT_TEST_REDIS;
+  if (!redis) {
+    throw new Error('SYNCKIT_TEST_REDIS is not set: run scripts/test --e2e, which starts a server');
+  }
+  return {
+    STORAGE__REDIS__ENABLED: 'true',
+    STORAGE__REDIS__CONNECTIONSTRING: redis,
+    STORAGE__REDIS__CHANNELPREFIX: `e2e-${randomUUID()}:`,
   };
 }
 

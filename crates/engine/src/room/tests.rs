@@ -647,6 +647,21 @@ fn the_first_update_of_a_connection_gets_the_others_before_it_is_sent_out() {
 }
 
 #[test]
+fn who_asked_before_its_first_update_is_told_once_more_if_there_are_others() {
+    let mut room = empty_room();
+    room.shows(ANN, "ann", Some("{}"), 1);
+    room.watches(BOB);
+    let others = everybody(&[("ann", "{}", 1)]);
+    let update = presence_of("bob", Some("{}"), 1);
+    assert_eq!(
+        room.shows(BOB, "bob", Some("{}"), 1),
+        [Effect::Send(BOB, others), Effect::BroadcastPresence(update)]
+    );
+    let update = presence_of("bob", Some("{}"), 2);
+    assert_eq!(room.shows(BOB, "bob", Some("{}"), 2), [Effect::BroadcastPresence(update)]);
+}
+
+#[test]
 fn stale_presence_is_not_sent_on() {
     let mut room = empty_room();
     room.shows(ANN, "ann", Some("{}"), 5);
