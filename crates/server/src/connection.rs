@@ -86,6 +86,6 @@ impl Connections {
             self.settings.clone(),
             gone,
         );
-        shutdown.readers.spawn(reader.run(read_half, early));
+        shutdown.readers.spawn(Box::new(reader).run(read_half, early));
     }
 }

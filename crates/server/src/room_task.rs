@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use synckit_engine::ids::{DocumentId, SessionId};
+use synckit_engine::ids::DocumentId;
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
@@ -18,6 +18,7 @@ use crate::connection::outbox::{Broadcast, Outbox, Part};
 use crate::heavy;
 use crate::hub::{Hub, Standing};
 use crate::loader::{self, Backoff, Loaded, Missing, Tail};
+use crate::mailbox::RoomMessage;
 use crate::time::now_millis;
 
 /// How long a room stays after the last connection has left: a reload of the page should find
@@ -38,25 +39,6 @@ const COMMANDS_AT_ONCE: usize = 256;
 
 /// Answers that no ticket waits for: the one read that may be under way.
 const OTHER_ANSWERS: usize = 1;
-
-/// What connections send to a room.
-#[derive(Debug)]
-pub(crate) struct RoomMessage {
-    pub(crate) session: SessionId,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) command: Command,
-}
-
-impl RoomMessage {
-    /// What an error that answers it names.
-    pub(crate) fn message_id(&self) -> Option<&str> {
-        match &self.command {
-            Command::Edit { message_id, .. } => Some(message_id),
-            Command::Subscribe { request_id, .. } => Some(request_id),
-            _ => None,
-        }
-    }
-}
 
 /// What the store's side sends to a room.
 pub(crate) type RoomInput = Input<Arc<Outbox>>;
