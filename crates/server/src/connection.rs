@@ -5,6 +5,7 @@
 //! outbox holds, as much as is ready in one write. Nothing ever waits for a client.
 
 pub(crate) mod admission;
+pub(crate) mod encoding;
 mod frames;
 pub(crate) mod outbox;
 mod reader;

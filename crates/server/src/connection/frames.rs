@@ -25,13 +25,13 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
 /// Writes the header of a whole message right before its payload, which starts at
-/// [`HEADER_BYTES_MAX`] in `buffer`; where the frame starts.
-pub(crate) fn finish_frame(framing: Framing, buffer: &mut [u8]) -> usize {
+/// [`HEADER_BYTES_MAX`] in `buffer` and has so many more bytes elsewhere; where the frame starts.
+pub(crate) fn finish_frame(framing: Framing, buffer: &mut [u8], following: usize) -> usize {
     let opcode = match framing {
         Framing::Binary => BINARY,
         Framing::Json => TEXT,
     };
-    let length = buffer.len() - HEADER_BYTES_MAX;
+    let length = buffer.len() - HEADER_BYTES_MAX + following;
     let mut header = [0; HEADER_BYTES_MAX];
     header[0] = FINAL | opcode;
     let used = if let Ok(short @ 0..=125) = u8::try_from(length) {
@@ -265,7 +265,7 @@ mod tests {
     fn headers_fit_right_before_their_payload() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let mut buffer = vec![7; HEADER_BYTES_MAX + length];
-            let start = finish_frame(Framing::Binary, &mut buffer);
+            let start = finish_frame(Framing::Binary, &mut buffer, 0);
             let config = WebSocketConfig::default().accept_unmasked_frames(true);
             let mut context = WebSocketContext::new(Role::Client, Some(config));
             let mut pipe = Pipe { input: &buffer[start..], output: &mut Vec::new() };

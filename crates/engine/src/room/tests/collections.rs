@@ -22,8 +22,10 @@ fn text(words: &[(&str, &str)]) -> TextState {
     });
     let mut blocks: Vec<_> = blocks.collect();
     blocks.sort();
-    let json =
-        format!(r#"{{"blocks":[{}],"clock":{{"value":900000}},"client_id":"x"}}"#, blocks.join(","));
+    let json = format!(
+        r#"{{"blocks":[{}],"clock":{{"value":900000}},"client_id":"x"}}"#,
+        blocks.join(",")
+    );
     TextState::parse(&json).unwrap()
 }
 
