@@ -243,6 +243,8 @@ pub struct Room<H> {
     behind: bool,
     /// Whether there are no other nodes to be told of what was stored.
     is_alone: bool,
+    /// The document as JSON, for those who join before it changes.
+    state: Option<JsonText>,
 }
 
 impl<H> Room<H> {
@@ -269,6 +271,7 @@ impl<H> Room<H> {
             reading: None,
             behind: false,
             is_alone: false,
+            state: None,
         }
     }
 
@@ -277,6 +280,11 @@ impl<H> Room<H> {
     pub fn alone(mut self) -> Self {
         self.is_alone = true;
         self
+    }
+
+    /// Forgets what it keeps for those who join one after another.
+    pub fn forget_state(&mut self) {
+        self.state = None;
     }
 
     /// Where the room stands in the document's history.
@@ -650,6 +658,7 @@ impl<H> Room<H> {
                     self.position.seq = self.position.seq.next();
                     let is_new = self.document.apply(&delta);
                     dirty.note(&delta, is_new);
+                    self.state = None;
                     if writers.len() < FEEDBACK_CLIENTS_MAX {
                         writers.insert(delta.client);
                     }
@@ -700,6 +709,7 @@ impl<H> Room<H> {
 
     fn reload(&mut self, loaded: Snapshot, effects: &mut Vec<Effect>) {
         let before = std::mem::replace(&mut self.document, loaded.document);
+        self.state = None;
         if self.position.epoch != loaded.position.epoch {
             self.arrived.clear();
         }

@@ -13,7 +13,7 @@ pub mod message;
 
 pub use close::CloseCode;
 pub use decode::decode;
-pub use encode::{Outgoing, encode};
+pub use encode::{Outgoing, encode, encode_answer_end, encode_answer_start};
 pub use error::{ErrorCode, ErrorReply};
 pub use frame::{FrameKind, Framing, MessageType};
 pub use message::{ClientMessage, Edit, Incoming, Operation, ServerMessage};

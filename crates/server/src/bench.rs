@@ -24,6 +24,9 @@ use target::Target;
 /// How long clients may take to connect and subscribe, and to hear their last answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The length of a field of the document that clients join.
+const JOIN_FIELD_KILOBYTES: u32 = 4;
+
 /// Why a benchmark gave no figures.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +63,9 @@ pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
         &BenchScenario::Fanout { documents, readers, window } => {
             let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
+        }
+        &BenchScenario::Join { clients, kilobytes } => {
+            join(&Target::of(flags).await?, clients, kilobytes).await
         }
         BenchScenario::Nodes { nodes, documents } => {
             if config.storage.redis.is_none() || flags.url.is_some() {
@@ -139,6 +145,35 @@ async fn fan_out(
         "{documents} documents, each 1 writer with {window} unacknowledged edits and {readers} readers"
     );
     Ok(report::load(&title, "deliveries", deliveries, elapsed, target.cpu_since(cpu)))
+}
+
+/// Many clients that join one document at the same moment, as after a restart.
+async fn join(target: &Target, clients: u32, kilobytes: u32) -> Result<String, Error> {
+    let document = format!("bench-{}", target.run());
+    let fields = u64::from(kilobytes.div_ceil(JOIN_FIELD_KILOBYTES).max(1));
+    let mut writer = Client::connect(target.address(), &document, clients).await?;
+    for field in 0..fields {
+        let put = writer.put(field, JOIN_FIELD_KILOBYTES as usize * 1_000);
+        tokio::time::timeout(PATIENCE, put).await.map_err(|_| Error::Silent)??;
+    }
+    let mut connected = Vec::new();
+    for n in 0..clients {
+        connected.push(Client::open(target.address(), &document, n).await?);
+    }
+    let cpu = target.cpu();
+    let started = Instant::now();
+    let mut tasks = JoinSet::new();
+    for client in connected {
+        tasks.spawn(tokio::time::timeout(PATIENCE, client.join(fields)));
+    }
+    let mut latencies = Latencies::default();
+    while let Some(done) = tasks.join_next().await {
+        let done = done.map_err(|error| Error::Answer(error.to_string()))?;
+        latencies.add(vec![done.map_err(|_| Error::Silent)??]);
+    }
+    let elapsed = started.elapsed();
+    let title = format!("{clients} clients that join one document of {kilobytes} kB at once");
+    Ok(report::load(&title, "whole documents", latencies, elapsed, target.cpu_since(cpu)))
 }
 
 /// Connections that subscribe and then do nothing: what memory does one take?

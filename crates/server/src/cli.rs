@@ -87,6 +87,15 @@ pub enum BenchScenario {
         #[arg(long)]
         documents: Option<u32>,
     },
+    /// Joins: clients that ask for one large document at the same moment
+    Join {
+        /// Clients
+        #[arg(long, default_value_t = 150)]
+        clients: u32,
+        /// The length of the document, in kilobytes
+        #[arg(long, default_value_t = 4_000)]
+        kilobytes: u32,
+    },
     /// Deliveries: one writer a document and many readers
     Fanout {
         /// Documents

@@ -5,6 +5,7 @@
 //! outbox holds, as much as is ready in one write. Nothing ever waits for a client.
 
 pub(crate) mod admission;
+pub(crate) mod encoding;
 mod frames;
 pub(crate) mod outbox;
 mod reader;
@@ -86,6 +87,6 @@ impl Connections {
             self.settings.clone(),
             gone,
         );
-        shutdown.readers.spawn(reader.run(read_half, early));
+        shutdown.readers.spawn(Box::new(reader).run(read_half, early));
     }
 }

@@ -15,21 +15,16 @@ use tokio::sync::mpsc;
 
 use crate::committer::Committer;
 use crate::compactor::Compactor;
+use crate::mailbox::{self, RoomHandle, RoomMessage};
 use crate::peers::Peers;
-use crate::room_task::{self, RoomInput, RoomMessage, RoomTask};
+use crate::room_task::{self, RoomInput, RoomTask};
 use crate::shutdown::Shutdown;
 
 /// Enough that two cores rarely meet at one lock.
 const SHARDS: usize = 32;
 
-/// Commands waiting for one room. When full, the readers of its writers' sockets wait.
-const MAILBOX: usize = 1_024;
-
 /// What other nodes say waiting for one room. When full it is lost, and made good later.
 const PEER_MAILBOX: usize = 256;
-
-/// How a connection reaches a room. A room lives at least as long as anyone holds one of these.
-pub(crate) type RoomHandle = mpsc::Sender<RoomMessage>;
 
 /// An open room.
 #[derive(Debug)]
@@ -105,7 +100,7 @@ impl Hub {
         match rooms.entry(document.clone()) {
             Entry::Occupied(open) => open.get().handle.clone(),
             Entry::Vacant(vacant) => {
-                let (handle, mailbox) = mpsc::channel(MAILBOX);
+                let (handle, mailbox) = mailbox::channel();
                 let (peers, heard) = mpsc::channel(PEER_MAILBOX);
                 let standing = Arc::new(Standing::default());
                 let task = RoomTask::new(
@@ -130,9 +125,8 @@ impl Hub {
         mailbox: &mpsc::Receiver<RoomMessage>,
     ) -> bool {
         let mut rooms = self.shard(document).lock();
-        let unused = rooms
-            .get(document)
-            .is_some_and(|open| open.handle.strong_count() == 1 && mailbox.is_empty());
+        let unused =
+            rooms.get(document).is_some_and(|open| open.handle.is_last() && mailbox.is_empty());
         if unused {
             rooms.remove(document);
             // Under the lock, so that a room that is opened next subscribes after this.

@@ -1,8 +1,8 @@
 //! The IO shell of the sync server: sockets, tasks, storage and configuration around the logic
 //! of `synckit-engine`.
 //!
-//! Reading order: `server` (start and stop), `http`, `connection`, `hub`, `room_task`, `peers`,
-//! `bus`, `committer`, `storage`, `config`, `cli`, `migrate`, `bench`.
+//! Reading order: `server` (start and stop), `http`, `connection`, `hub`, `mailbox`, `room_task`,
+//! `peers`, `bus`, `committer`, `storage`, `config`, `cli`, `migrate`, `bench`.
 
 pub mod bench;
 mod bus;
@@ -15,6 +15,7 @@ mod heavy;
 mod http;
 mod hub;
 mod loader;
+mod mailbox;
 pub mod migrate;
 mod peers;
 mod room_task;

@@ -1,9 +1,11 @@
 //! The task around one room: it loads the document, feeds the room, and does what the room says.
 
+mod fan_out;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use synckit_engine::ids::{DocumentId, SessionId};
+use synckit_engine::ids::DocumentId;
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
@@ -14,11 +16,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::committer::Ticket;
-use crate::connection::outbox::{Broadcast, Outbox, Part};
+use crate::connection::outbox::Outbox;
 use crate::heavy;
 use crate::hub::{Hub, Standing};
 use crate::loader::{self, Backoff, Loaded, Missing, Tail};
+use crate::mailbox::RoomMessage;
 use crate::time::now_millis;
+use fan_out::FanOut;
 
 /// How long a room stays after the last connection has left: a reload of the page should find
 /// the document in memory.
@@ -36,27 +40,12 @@ const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(1);
 /// Commands taken from the mailbox before the outboxes are woken.
 const COMMANDS_AT_ONCE: usize = 256;
 
+/// What may be left to do before no more commands are taken: one who joins a document of many
+/// fields is sent each of them.
+const EFFECTS_AT_ONCE: usize = 1_024;
+
 /// Answers that no ticket waits for: the one read that may be under way.
 const OTHER_ANSWERS: usize = 1;
-
-/// What connections send to a room.
-#[derive(Debug)]
-pub(crate) struct RoomMessage {
-    pub(crate) session: SessionId,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) command: Command,
-}
-
-impl RoomMessage {
-    /// What an error that answers it names.
-    pub(crate) fn message_id(&self) -> Option<&str> {
-        match &self.command {
-            Command::Edit { message_id, .. } => Some(message_id),
-            Command::Subscribe { request_id, .. } => Some(request_id),
-            _ => None,
-        }
-    }
-}
 
 /// What the store's side sends to a room.
 pub(crate) type RoomInput = Input<Arc<Outbox>>;
@@ -75,6 +64,7 @@ pub(crate) struct RoomTask {
     lane: mpsc::Sender<Ticket>,
     /// What was stored since the last snapshot that was asked for.
     tail: Tail,
+    fan_out: FanOut,
     windows: Windows,
 }
 
@@ -121,6 +111,7 @@ impl RoomTask {
             answer_to,
             lane,
             tail: Tail::default(),
+            fan_out: FanOut::default(),
             windows: Windows::default(),
         }
     }
@@ -211,36 +202,29 @@ impl RoomTask {
     }
 
     async fn perform(&mut self, room: &Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
-        let mut wake = Vec::new();
-        // Whose subscription is being answered.
-        let mut answered = None;
-        for effect in effects.drain(..) {
+        let mut effects = effects.drain(..).peekable();
+        while let Some(effect) = effects.next() {
             match effect {
                 Effect::Send(session, message) => {
-                    let part = match message {
-                        ServerMessage::SyncResponse { .. } => Part::Answer,
-                        ServerMessage::Delta { .. } if answered == Some(session) => {
-                            Part::RestOfAnswer
-                        }
-                        _ => Part::Message,
-                    };
-                    answered = (part != Part::Message).then_some(session);
+                    let messages = fan_out::sent_to(session, message, &mut effects);
                     if let Some(outbox) = room.handle_of(session) {
-                        outbox.push_later(outbox.encode(&message), part, &mut wake);
+                        self.fan_out.send(outbox, messages);
                     }
                 }
                 Effect::Broadcast(message) => {
-                    Broadcast::new(&message).to(room.subscribers(), &mut wake);
+                    let messages = fan_out::broadcast(message, &mut effects);
+                    self.fan_out.broadcast(room.subscribers(), messages).await;
                 }
                 Effect::Relay(client, message) => {
-                    Broadcast::new(&message).to(room.others(&client), &mut wake);
+                    self.fan_out.broadcast(room.others(&client), vec![message]).await;
                 }
                 Effect::Open(window, ms) => {
                     let end = Instant::now() + Duration::from_millis(ms);
                     *self.windows.of(window) = Some(end);
                 }
                 Effect::BroadcastPresence(message) => {
-                    Broadcast::new(&message).to(room.watchers(), &mut wake);
+                    let messages = fan_out::broadcast_presence(message, &mut effects);
+                    self.fan_out.broadcast(room.watchers(), messages).await;
                 }
                 Effect::Append { ticket, deltas } => {
                     let ticket = Ticket {
@@ -258,9 +242,7 @@ impl RoomTask {
                 Effect::Publish(message) => self.hub.peers.tell(&self.document, message),
             }
         }
-        for outbox in wake {
-            outbox.wake();
-        }
+        self.fan_out.wake();
     }
 
     /// Reads on from a position, or the whole document, as often as it takes while the room lives.
@@ -355,7 +337,7 @@ pub(crate) async fn run(mut task: RoomTask) {
             Some(message) = task.mailbox.recv(), if room.has_room() => {
                 handle(room, message.into(), &mut effects);
                 for _ in 1..COMMANDS_AT_ONCE {
-                    if !room.has_room() {
+                    if !room.has_room() || effects.len() >= EFFECTS_AT_ONCE {
                         break;
                     }
                     let Ok(message) = task.mailbox.try_recv() else { break };
@@ -373,6 +355,10 @@ pub(crate) async fn run(mut task: RoomTask) {
                     return;
                 }
                 idle_since = Instant::now();
+            }
+            () = maybe_at(task.fan_out.answer_kept_until()) => {
+                task.fan_out.forget_answer();
+                room.forget_state();
             }
             () = drain.cancelled(), if !drain.is_cancelled() => {}
         }
@@ -412,4 +398,12 @@ fn as_merge(input: RoomInput) -> RoomInput {
 async fn until(at: Option<synckit_engine::ids::Millis>) {
     let wait = at.unwrap_or_default().saturating_sub(now_millis());
     tokio::time::sleep(Duration::from_millis(wait)).await;
+}
+
+/// Waits until a moment; for ever without one.
+async fn maybe_at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }

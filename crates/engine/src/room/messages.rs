@@ -197,7 +197,17 @@ impl<H> Room<H> {
         text_of(out)
     }
 
-    pub(super) fn state(&self) -> JsonText {
+    /// The document as JSON, written once for all who join before it changes.
+    pub(super) fn state(&mut self) -> JsonText {
+        if let Some(state) = &self.state {
+            return state.clone();
+        }
+        let state = self.write_state();
+        self.state = Some(state.clone());
+        state
+    }
+
+    fn write_state(&self) -> JsonText {
         let mut out = Vec::with_capacity(1024);
         out.push(b'{');
         for (at, (name, value)) in self.document.live_fields().enumerate() {

@@ -19,7 +19,37 @@ pub struct Outgoing {
 /// Appends one message to `out`, in the framing its reader understands.
 pub fn encode(message: &ServerMessage, framing: Framing, about: Outgoing, out: &mut Vec<u8>) {
     let start = out.len();
-    let message_type = message.message_type();
+    open(message.message_type(), framing, about, out);
+    write_members(message, out);
+    out.push(b'}');
+    close(start, 0, framing, out);
+}
+
+/// Appends that part of a `sync_response` which tells one reader's from another's. The end, of
+/// `end_bytes` bytes, is by [`encode_answer_end`].
+pub fn encode_answer_start(
+    request_id: &str,
+    end_bytes: usize,
+    framing: Framing,
+    about: Outgoing,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    open(MessageType::SyncResponse, framing, about, out);
+    string(out, "requestId", request_id);
+    close(start, end_bytes, framing, out);
+}
+
+/// Appends that part of a `sync_response` which is the same for all readers, in whatever framing.
+/// Nothing for other messages.
+pub fn encode_answer_end(message: &ServerMessage, out: &mut Vec<u8>) {
+    if let ServerMessage::SyncResponse { .. } = message {
+        write_answer(message, out);
+        out.push(b'}');
+    }
+}
+
+fn open(message_type: MessageType, framing: Framing, about: Outgoing, out: &mut Vec<u8>) {
     match framing {
         Framing::Binary => {
             out.push(message_type.code().unwrap_or_default());
@@ -38,10 +68,12 @@ pub fn encode(message: &ServerMessage, framing: Framing, about: Outgoing, out: &
         out.extend_from_slice(message_type.name().as_bytes());
         out.push(b'"');
     }
-    write_members(message, out);
-    out.push(b'}');
+}
+
+/// Writes the length of what was appended since `start` and of what is still to follow.
+fn close(start: usize, following: usize, framing: Framing, out: &mut [u8]) {
     if framing == Framing::Binary {
-        let payload = out.len() - start - HEADER_BYTES;
+        let payload = out.len() - start - HEADER_BYTES + following;
         // A payload of 4 GiB cannot come about: every part of it has a far lower bound.
         let length = u32::try_from(payload).unwrap_or(u32::MAX).to_be_bytes();
         if let Some(field) = out.get_mut(start + HEADER_BYTES - 4..start + HEADER_BYTES) {
@@ -95,17 +127,9 @@ fn write_members(message: &ServerMessage, out: &mut Vec<u8>) {
             write_permissions(permissions, out);
         }
         ServerMessage::AuthError(error) => string(out, "error", error),
-        ServerMessage::SyncResponse { request_id, document, state, clock, text } => {
+        ServerMessage::SyncResponse { request_id, .. } => {
             string(out, "requestId", request_id);
-            string(out, "documentId", document.as_str());
-            raw(out, "state", state.as_str());
-            raw(out, "deltas", "[]");
-            raw(out, "clock", clock.as_str());
-            if let Some((state, time)) = text {
-                raw(out, "textState", state.as_str());
-                raw(out, "textClock", "");
-                write_number(out, *time);
-            }
+            write_answer(message, out);
         }
         ServerMessage::Delta { document, field, value, clock } => {
             string(out, "documentId", document.as_str());
@@ -145,6 +169,19 @@ fn write_members(message: &ServerMessage, out: &mut Vec<u8>) {
             raw(out, "operations", "[]");
         }
         ServerMessage::Error(error) => write_error(error, out),
+    }
+}
+
+fn write_answer(message: &ServerMessage, out: &mut Vec<u8>) {
+    let ServerMessage::SyncResponse { document, state, clock, text, .. } = message else { return };
+    string(out, "documentId", document.as_str());
+    raw(out, "state", state.as_str());
+    raw(out, "deltas", "[]");
+    raw(out, "clock", clock.as_str());
+    if let Some((state, time)) = text {
+        raw(out, "textState", state.as_str());
+        raw(out, "textClock", "");
+        write_number(out, *time);
     }
 }
 

@@ -49,7 +49,19 @@ fn epoch() -> std::time::Instant {
 }
 
 impl Client {
+    /// A connection that follows the document.
     pub(super) async fn connect(
+        address: SocketAddr,
+        document: &str,
+        number: u32,
+    ) -> Result<Self, Error> {
+        let mut client = Self::open(address, document, number).await?;
+        tokio::time::timeout(PATIENCE, client.subscribe()).await.map_err(|_| Error::Silent)??;
+        Ok(client)
+    }
+
+    /// A connection that does not follow the document yet.
+    pub(super) async fn open(
         address: SocketAddr,
         document: &str,
         number: u32,
@@ -69,11 +81,11 @@ impl Client {
             sent: 0,
             started: epoch(),
         };
-        tokio::time::timeout(PATIENCE, client.subscribe()).await.map_err(|_| Error::Silent)??;
+        tokio::time::timeout(PATIENCE, client.upgrade()).await.map_err(|_| Error::Silent)??;
         Ok(client)
     }
 
-    async fn subscribe(&mut self) -> Result<(), Error> {
+    async fn upgrade(&mut self) -> Result<(), Error> {
         let end = loop {
             let end = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
             match end {
@@ -86,10 +98,11 @@ impl Client {
             return Err(Error::Answer(answer));
         }
         self.buffer.drain(..end);
-        let payload = format!("{{\"documentId\":\"{}\"}}", self.document);
-        let mut frame = Vec::new();
-        write_frame(&mut frame, MessageType::Subscribe, payload.as_bytes());
-        self.stream.write_all(&frame).await?;
+        Ok(())
+    }
+
+    async fn subscribe(&mut self) -> Result<(), Error> {
+        self.ask_state().await?;
         loop {
             let mut synced = false;
             self.take_frames(|code, _| synced |= Some(code) == MessageType::SyncResponse.code())?;
@@ -98,6 +111,49 @@ impl Client {
             }
             self.read().await?;
         }
+    }
+
+    /// Writes a field and waits until it is acknowledged.
+    pub(super) async fn put(&mut self, field: u64, value_bytes: usize) -> Result<(), Error> {
+        self.sent += 1;
+        let (document, name, count) = (&self.document, &self.name, self.sent);
+        let payload = format!(
+            "{{\"documentId\":\"{document}\",\"field\":\"f{field}\",\"value\":\"{}\",\
+             \"clock\":{{\"{name}\":{count}}},\"clientId\":\"{name}\",\"messageId\":\"m{count}\"}}",
+            "x".repeat(value_bytes),
+        );
+        let mut frame = Vec::new();
+        write_frame(&mut frame, MessageType::Delta, payload.as_bytes());
+        self.stream.write_all(&frame).await?;
+        let mut is_acknowledged = false;
+        while !is_acknowledged {
+            self.read().await?;
+            self.take_frames(|code, _| is_acknowledged |= Some(code) == MessageType::Ack.code())?;
+        }
+        Ok(())
+    }
+
+    /// Follows the document and waits for its state and each of so many fields; how long it took.
+    pub(super) async fn join(mut self, fields: u64) -> Result<Duration, Error> {
+        let asked = Instant::now();
+        self.ask_state().await?;
+        let mut missing = fields + 1;
+        while missing > 0 {
+            self.read().await?;
+            self.take_frames(|code, _| {
+                let codes = [MessageType::SyncResponse.code(), MessageType::Delta.code()];
+                missing = missing.saturating_sub(u64::from(codes.contains(&Some(code))));
+            })?;
+        }
+        Ok(asked.elapsed())
+    }
+
+    async fn ask_state(&mut self) -> Result<(), Error> {
+        let payload = format!("{{\"documentId\":\"{}\"}}", self.document);
+        let mut frame = Vec::new();
+        write_frame(&mut frame, MessageType::Subscribe, payload.as_bytes());
+        self.stream.write_all(&frame).await?;
+        Ok(())
     }
 
     /// Keeps `window` edits unacknowledged until a moment, then waits for the last answers.

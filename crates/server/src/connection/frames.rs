@@ -1,6 +1,8 @@
 //! WebSocket frames on bytes: reading by tungstenite's state machine over memory, writing by hand,
 //! because a frame from the server is a short header before bytes that all readers share.
 
+mod boundary;
+
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
@@ -8,7 +10,9 @@ use synckit_engine::wire::{CloseCode, FrameKind, Framing};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message, error::CapacityError};
 
-/// What a connection holds while it is idle; longer messages take more while they arrive.
+use boundary::Boundary;
+
+/// What a connection holds while a message arrives; longer messages take more.
 const READ_BUFFER_BYTES: usize = 2_048;
 
 /// The longest header of an unmasked frame.
@@ -21,13 +25,13 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
 /// Writes the header of a whole message right before its payload, which starts at
-/// [`HEADER_BYTES_MAX`] in `buffer`; where the frame starts.
-pub(crate) fn finish_frame(framing: Framing, buffer: &mut [u8]) -> usize {
+/// [`HEADER_BYTES_MAX`] in `buffer` and has so many more bytes elsewhere; where the frame starts.
+pub(crate) fn finish_frame(framing: Framing, buffer: &mut [u8], following: usize) -> usize {
     let opcode = match framing {
         Framing::Binary => BINARY,
         Framing::Json => TEXT,
     };
-    let length = buffer.len() - HEADER_BYTES_MAX;
+    let length = buffer.len() - HEADER_BYTES_MAX + following;
     let mut header = [0; HEADER_BYTES_MAX];
     header[0] = FINAL | opcode;
     let used = if let Ok(short @ 0..=125) = u8::try_from(length) {
@@ -83,19 +87,18 @@ pub(crate) enum Broken {
 /// Reads the frames of one client.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
-    context: WebSocketContext,
+    message_bytes_max: usize,
+    /// Only while a message is there in part, or after the goodbye: between messages it would hold
+    /// nothing but an empty buffer.
+    context: Option<Box<WebSocketContext>>,
+    boundary: Boundary,
     /// Pongs and the answer to a close, to be sent.
     output: Vec<u8>,
 }
 
 impl FrameReader {
     pub(crate) fn new(message_bytes_max: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(Some(message_bytes_max))
-            .max_frame_size(Some(message_bytes_max));
-        Self { context: WebSocketContext::new(Role::Server, Some(config)), output: Vec::new() }
+        Self { message_bytes_max, context: None, boundary: Boundary::default(), output: Vec::new() }
     }
 
     /// Takes bytes from the socket and passes on every message that is complete.
@@ -104,9 +107,29 @@ impl FrameReader {
         bytes: &[u8],
         mut take: impl FnMut(Received<'_>),
     ) -> Result<(), Broken> {
+        let mut context =
+            self.context.take().unwrap_or_else(|| new_context(self.message_bytes_max));
+        self.boundary.pass(bytes);
+        let mut is_closed = false;
+        let read = self.read_all(&mut context, bytes, |received| {
+            is_closed |= matches!(received, Received::Closed);
+            take(received);
+        });
+        if is_closed || read.is_err() || !self.boundary.is_between_messages() {
+            self.context = Some(context);
+        }
+        read
+    }
+
+    fn read_all(
+        &mut self,
+        context: &mut WebSocketContext,
+        bytes: &[u8],
+        mut take: impl FnMut(Received<'_>),
+    ) -> Result<(), Broken> {
         let mut pipe = Pipe { input: bytes, output: &mut self.output };
         loop {
-            match self.context.read(&mut pipe) {
+            match context.read(&mut pipe) {
                 Ok(Message::Text(text)) => {
                     take(Received::Message(FrameKind::Text, text.as_bytes()));
                 }
@@ -117,7 +140,7 @@ impl FrameReader {
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Pongs are written by the next call of any kind.
-                    let _ = self.context.flush(&mut pipe);
+                    let _ = context.flush(&mut pipe);
                     return Ok(());
                 }
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
@@ -136,6 +159,15 @@ impl FrameReader {
     pub(crate) fn take_output(&mut self) -> Option<Bytes> {
         (!self.output.is_empty()).then(|| std::mem::take(&mut self.output).into())
     }
+}
+
+fn new_context(message_bytes_max: usize) -> Box<WebSocketContext> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max));
+    Box::new(WebSocketContext::new(Role::Server, Some(config)))
 }
 
 /// Memory as a stream that has no more than it has.
@@ -198,6 +230,7 @@ mod tests {
                 reader.read(part, note).unwrap();
             }
             assert_eq!(lengths, [(FrameKind::Text, 600), (FrameKind::Binary, 1)], "cut {cut}");
+            assert!(reader.context.is_none(), "cut {cut}: nothing is kept between messages");
         }
     }
 
@@ -214,6 +247,10 @@ mod tests {
             .unwrap();
         assert!(closed);
         assert_eq!(reader.take_output().unwrap(), [FINAL | CLOSE, 2, 3, 232].as_slice());
+        let late = client_frame(TEXT, b"late");
+        reader
+            .read(&late, |received| assert!(matches!(received, Received::Closed)))
+            .expect("what comes after the goodbye is not read");
     }
 
     #[test]
@@ -228,7 +265,7 @@ mod tests {
     fn headers_fit_right_before_their_payload() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let mut buffer = vec![7; HEADER_BYTES_MAX + length];
-            let start = finish_frame(Framing::Binary, &mut buffer);
+            let start = finish_frame(Framing::Binary, &mut buffer, 0);
             let config = WebSocketConfig::default().accept_unmasked_frames(true);
             let mut context = WebSocketContext::new(Role::Client, Some(config));
             let mut pipe = Pipe { input: &buffer[start..], output: &mut Vec::new() };

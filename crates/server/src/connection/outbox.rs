@@ -3,18 +3,17 @@
 //! When it is full its client reads too slowly: it is closed with a code that says to come back,
 //! and then gets the whole state. Single messages are never dropped.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use synckit_engine::wire::{CloseCode, Framing, Outgoing, ServerMessage, encode};
+use synckit_engine::wire::{CloseCode, Framing, ServerMessage};
 use tokio::sync::Notify;
 
-use super::frames::{HEADER_BYTES_MAX, close_frame, finish_frame};
-use crate::time::now_millis;
+use super::encoding::encode_frame;
+use super::frames::close_frame;
 
 /// Frames of one write. More would not make a write cheaper.
 const FRAMES_AT_ONCE: usize = 256;
@@ -34,7 +33,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Frames>,
     bytes: usize,
     /// How many of these are the answer to a subscription. They do not count against the bound: a
     /// document may be larger than it, and the client has asked for the document.
@@ -52,6 +51,30 @@ enum State {
     Closing,
     /// Nobody will read it any more.
     Closed,
+}
+
+/// Bytes that begin and end with a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Frames {
+    /// One or more frames.
+    Whole(Bytes),
+    /// One frame in two pieces, the second of which other clients share.
+    Split(Box<[Bytes; 2]>),
+}
+
+impl Frames {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Split(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
+impl From<Bytes> for Frames {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
 }
 
 /// What a frame belongs to.
@@ -92,32 +115,27 @@ impl Outbox {
         if self.json.load(Ordering::Relaxed) { Framing::Json } else { Framing::Binary }
     }
 
-    /// A message as a frame for this client.
-    pub(crate) fn encode(&self, message: &ServerMessage) -> Bytes {
-        encode_frame(message, self.framing())
-    }
-
     /// Queues one message and wakes the writer.
     pub(crate) fn send(&self, message: &ServerMessage) {
-        self.push(self.encode(message));
+        self.push(encode_frame(message, self.framing()));
     }
 
     /// Queues one frame and wakes the writer.
     pub(crate) fn push(&self, frame: Bytes) {
-        if self.enqueue(frame, Part::Message) {
+        if self.enqueue([frame.into()], Part::Message) {
             self.wake();
         }
     }
 
-    /// Queues one frame; the writer is woken by the caller when it has queued everything, so that
+    /// Queues frames; the writer is woken by the caller when it has queued everything, so that
     /// all of it goes out in one write.
     pub(crate) fn push_later(
         self: &Arc<Self>,
-        frame: Bytes,
+        frames: impl IntoIterator<Item = Frames>,
         part: Part,
         wake: &mut Vec<Arc<Self>>,
     ) {
-        if self.enqueue(frame, part) {
+        if self.enqueue(frames, part) {
             wake.push(Arc::clone(self));
         }
     }
@@ -141,7 +159,7 @@ impl Outbox {
     pub(crate) fn close_with(&self, last: Option<Bytes>) {
         let mut queue = self.queue.lock();
         if queue.state == State::Open {
-            queue.frames.extend(last);
+            queue.frames.extend(last.map(Frames::from));
             queue.state = State::Closing;
             drop(queue);
             self.wake();
@@ -167,29 +185,12 @@ impl Outbox {
         }
     }
 
-    fn enqueue(&self, frame: Bytes, part: Part) -> bool {
+    fn enqueue(&self, frames: impl IntoIterator<Item = Frames>, part: Part) -> bool {
         let mut queue = self.queue.lock();
-        if queue.state != State::Open {
-            return false;
+        for frame in frames {
+            queue.add(frame, part, self.bytes_max);
         }
-        let bound = match part {
-            // One answer at a time, however often the client asks.
-            Part::Answer => self.bytes_max,
-            Part::Message => self.bytes_max.saturating_add(queue.answer_bytes),
-            Part::RestOfAnswer => usize::MAX,
-        };
-        if queue.bytes > bound {
-            // It will get all of it again when it comes back.
-            queue.frames.clear();
-            queue.finish(CloseCode::TryAgainLater, "Too slow, please reconnect");
-        } else {
-            queue.bytes += frame.len();
-            if part != Part::Message {
-                queue.answer_bytes += frame.len();
-            }
-            queue.frames.push_back(frame);
-        }
-        !std::mem::replace(&mut queue.woken, true)
+        !queue.frames.is_empty() && !std::mem::replace(&mut queue.woken, true)
     }
 
     fn take(&self) -> Option<Next> {
@@ -204,10 +205,13 @@ impl Outbox {
         let mut bytes = 0;
         while taken.len() < FRAMES_AT_ONCE
             && bytes < BYTES_AT_ONCE
-            && let Some(frame) = queue.frames.pop_front()
+            && let Some(frames) = queue.frames.pop_front()
         {
-            bytes += frame.len();
-            taken.push(frame);
+            bytes += frames.len();
+            match frames {
+                Frames::Whole(frames) => taken.push(frames),
+                Frames::Split(pieces) => taken.extend(*pieces),
+            }
         }
         queue.bytes = queue.bytes.saturating_sub(bytes);
         queue.answer_bytes = queue.answer_bytes.saturating_sub(bytes);
@@ -216,61 +220,33 @@ impl Outbox {
 }
 
 impl Queue {
+    fn add(&mut self, frames: Frames, part: Part, bytes_max: usize) {
+        if self.state != State::Open {
+            return;
+        }
+        let bound = match part {
+            // One answer at a time, however often the client asks.
+            Part::Answer => bytes_max,
+            Part::Message => bytes_max.saturating_add(self.answer_bytes),
+            Part::RestOfAnswer => usize::MAX,
+        };
+        if self.bytes > bound {
+            // It will get all of it again when it comes back.
+            self.frames.clear();
+            self.finish(CloseCode::TryAgainLater, "Too slow, please reconnect");
+            return;
+        }
+        self.bytes += frames.len();
+        if part != Part::Message {
+            self.answer_bytes += frames.len();
+        }
+        self.frames.push_back(frames);
+    }
+
     fn finish(&mut self, code: CloseCode, reason: &str) {
-        self.frames.push_back(close_frame(code, reason));
+        self.frames.push_back(close_frame(code, reason).into());
         self.state = State::Closing;
     }
-}
-
-/// One message for many clients, encoded once for each framing that any of them reads.
-#[derive(Debug)]
-pub(crate) struct Broadcast<'m> {
-    message: &'m ServerMessage,
-    binary: Option<Bytes>,
-    json: Option<Bytes>,
-}
-
-impl<'m> Broadcast<'m> {
-    pub(crate) fn new(message: &'m ServerMessage) -> Self {
-        Self { message, binary: None, json: None }
-    }
-
-    pub(crate) fn to<'o>(
-        &mut self,
-        outboxes: impl Iterator<Item = &'o Arc<Outbox>>,
-        wake: &mut Vec<Arc<Outbox>>,
-    ) {
-        for outbox in outboxes {
-            let framing = outbox.framing();
-            let encoded = match framing {
-                Framing::Binary => &mut self.binary,
-                Framing::Json => &mut self.json,
-            };
-            let frame = encoded.get_or_insert_with(|| encode_frame(self.message, framing));
-            outbox.push_later(frame.clone(), Part::Message, wake);
-        }
-    }
-}
-
-/// A whole WebSocket frame.
-fn encode_frame(message: &ServerMessage, framing: Framing) -> Bytes {
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
-    thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    /// What a thread keeps; a whole state may have been megabytes.
-    const SCRATCH_BYTES: usize = 64 << 10;
-
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    SCRATCH.with_borrow_mut(|buffer| {
-        buffer.clear();
-        buffer.resize(HEADER_BYTES_MAX, 0);
-        encode(message, framing, Outgoing { now: now_millis(), serial }, buffer);
-        let start = finish_frame(framing, buffer);
-        let frame = Bytes::copy_from_slice(&buffer[start..]);
-        buffer.shrink_to(SCRATCH_BYTES);
-        frame
-    })
 }
 
 #[cfg(test)]
@@ -282,7 +258,7 @@ mod tests {
         let outbox = Arc::new(Outbox::new(100));
         let mut wake = Vec::new();
         for frame in ["a", "b", "c"] {
-            outbox.push_later(Bytes::from(frame), Part::Message, &mut wake);
+            outbox.push_later([Bytes::from(frame).into()], Part::Message, &mut wake);
         }
         assert_eq!(wake.len(), 1, "the writer is woken once");
         assert_eq!(outbox.next().await, Next::Frames(["a", "b", "c"].map(Bytes::from).into()));
@@ -304,13 +280,14 @@ mod tests {
         let outbox = Arc::new(Outbox::new(10));
         let mut wake = Vec::new();
         let large = Bytes::from(vec![0; 100]);
-        outbox.push_later(large.clone(), Part::Answer, &mut wake);
-        outbox.push_later(large.clone(), Part::RestOfAnswer, &mut wake);
+        let frame = || [Frames::from(large.clone())];
+        outbox.push_later(frame(), Part::Answer, &mut wake);
+        outbox.push_later(frame(), Part::RestOfAnswer, &mut wake);
         outbox.push(Bytes::from("live"));
         let all = vec![large.clone(), large.clone(), Bytes::from("live")];
         assert_eq!(outbox.next().await, Next::Frames(all));
-        outbox.push_later(large.clone(), Part::Answer, &mut wake);
-        outbox.push_later(large, Part::Answer, &mut wake);
+        outbox.push_later(frame(), Part::Answer, &mut wake);
+        outbox.push_later(frame(), Part::Answer, &mut wake);
         let goodbye = close_frame(CloseCode::TryAgainLater, "Too slow, please reconnect");
         assert_eq!(outbox.next().await, Next::Frames(vec![goodbye]), "but only one at a time");
     }

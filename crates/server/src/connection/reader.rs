@@ -11,7 +11,6 @@ use synckit_engine::room::Command;
 use synckit_engine::session::{Effect, Identity, Session};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +18,9 @@ use super::Settings;
 use super::frames::{Broken, FrameReader, Received, ping_frame};
 use super::outbox::Outbox;
 use crate::heavy;
-use crate::hub::{Hub, RoomHandle};
+use crate::hub::Hub;
+use crate::mailbox::{RoomHandle, RoomMessage};
 use crate::peers::PRESENCE_GRACE;
-use crate::room_task::RoomMessage;
 use crate::time::{millis, now_millis};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
@@ -64,34 +63,27 @@ impl Reader {
     }
 
     /// Runs until the client is gone, is told to go, or the server takes no more in.
-    pub(super) async fn run(mut self, socket: OwnedReadHalf, early: Bytes) {
+    pub(super) async fn run(mut self: Box<Self>, socket: OwnedReadHalf, early: Bytes) {
         let intake = self.hub.shutdown.intake.clone();
-        let mut effects = Vec::new();
-        let after = self.take(&early, &mut effects).await;
+        let after = self.take(&early).await;
+        // However little of it is used, it is the whole buffer that the request was read into.
+        drop(early);
         if after == After::GoOn {
             tokio::select! {
-                () = self.read_all(&socket, &mut effects) => {}
-                // What the client sends from here on it must send again elsewhere.
-                () = intake.cancelled() => return self.stay().await,
+                () = self.read_all(&socket) => {}
+                // What the client sends from here on it must send again elsewhere. It stays in its
+                // rooms: the acknowledgements of what was taken in are still to come.
+                () = intake.cancelled() => return,
             }
         }
         let until = now_millis() + millis(PRESENCE_GRACE);
         for (_, room) in self.rooms.drain() {
-            let message = RoomMessage {
-                session: self.session.id(),
-                outbox: Arc::clone(&self.outbox),
-                command: Command::Vanish { until },
-            };
-            let _ = room.send(message).await;
+            let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
+            let _ = room.send(RoomMessage::new(id, outbox, Command::Vanish { until })).await;
         }
     }
 
-    /// Ends without leaving the rooms: the acknowledgements of what was taken in are still to come.
-    async fn stay(self) {
-        drop(self);
-    }
-
-    async fn read_all(&mut self, socket: &OwnedReadHalf, effects: &mut Vec<Effect>) {
+    async fn read_all(&mut self, socket: &OwnedReadHalf) {
         let Settings { heartbeat_interval, heartbeat_timeout, .. } = self.settings;
         let mut last_heard = Instant::now();
         let mut heartbeat = interval_at(last_heard + heartbeat_interval, heartbeat_interval);
@@ -112,7 +104,8 @@ impl Reader {
             if readable.is_err() {
                 return self.give_up();
             }
-            match self.read_once(socket, effects) {
+            let mut effects = Vec::new();
+            match self.read_once(socket, &mut effects) {
                 Ok(0) => return self.give_up(),
                 Ok(_) => last_heard = Instant::now(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -139,11 +132,12 @@ impl Reader {
         })
     }
 
-    async fn take(&mut self, bytes: &[u8], effects: &mut Vec<Effect>) -> After {
+    async fn take(&mut self, bytes: &[u8]) -> After {
         if bytes.is_empty() {
             return After::GoOn;
         }
-        self.understand(bytes, effects);
+        let mut effects = Vec::new();
+        self.understand(bytes, &mut effects);
         self.perform(effects).await
     }
 
@@ -179,9 +173,9 @@ impl Reader {
         }
     }
 
-    async fn perform(&mut self, effects: &mut Vec<Effect>) -> After {
+    async fn perform(&mut self, effects: Vec<Effect>) -> After {
         let mut more = Vec::new();
-        for effect in effects.drain(..) {
+        for effect in effects {
             match effect {
                 Effect::Reply(message) => self.outbox.send(&message),
                 Effect::Forward { document, command } => self.forward(document, command).await,
@@ -211,9 +205,7 @@ impl Reader {
     /// connection.
     async fn forward(&mut self, document: DocumentId, command: Command) {
         let leaves = command == Command::Leave;
-        let mut message =
-            RoomMessage { session: self.session.id(), outbox: Arc::clone(&self.outbox), command };
-        let gone = self.gone.clone();
+        let mut message = RoomMessage::new(self.session.id(), Arc::clone(&self.outbox), command);
         for _ in 0..FORWARD_TRIES {
             let room = match self.rooms.get(&document) {
                 Some(room) => room.clone(),
@@ -226,7 +218,7 @@ impl Reader {
             };
             let sent = tokio::select! {
                 sent = room.send(message) => sent,
-                () = gone.cancelled() => return,
+                () = self.gone.cancelled() => return,
             };
             if leaves || sent.is_err() {
                 self.rooms.remove(&document);
@@ -234,7 +226,7 @@ impl Reader {
             match sent {
                 Ok(()) => return,
                 // The room failed since it was used last.
-                Err(SendError(unsent)) => message = unsent,
+                Err(unsent) => message = unsent,
             }
         }
         let error = ErrorReply::new(ErrorCode::StorageUnavailable)

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::admission::Admitted;
 use super::outbox::{Next, Outbox};
 
+/// A system call of its own costs less than a copy of so much.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// Runs until the outbox is closed and sent, the socket fails, or the reader says that the client
 /// is gone. The connection's place is given back at the end.
 pub(super) async fn run(
@@ -51,10 +54,13 @@ async fn send_all(socket: &mut OwnedWriteHalf, outbox: &Outbox, close: &Cancella
     }
 }
 
-/// One system call for small frames however many they are.
+/// One system call for small frames however many they are; large ones are not copied.
 async fn write(socket: &mut OwnedWriteHalf, frames: Vec<Bytes>) -> std::io::Result<()> {
-    match frames.as_slice() {
-        [one] => socket.write_all(one).await,
-        many => socket.write_all(&many.concat()).await,
+    for run in frames.chunk_by(|one, next| one.len() < LARGE_BYTES && next.len() < LARGE_BYTES) {
+        match run {
+            [one] => socket.write_all(one).await?,
+            many => socket.write_all(&many.concat()).await?,
+        }
     }
+    Ok(())
 }
