@@ -210,7 +210,7 @@ impl Place {
 
     fn room_is_the_store_where_it_stands(&self) {
         if self.store.head() == Some(self.room.position()) {
-            assert_eq!(*self.room.document(), self.store.fold());
+            assert_eq!(self.room.document(), self.store.document());
         }
     }
 

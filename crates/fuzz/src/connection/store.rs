@@ -15,6 +15,8 @@ pub(super) struct Store {
     ended: u64,
     seqs: BTreeMap<DeltaId, Seq>,
     deltas: Vec<Delta>,
+    /// What they add up to.
+    document: Document,
     /// How many of the deltas only the snapshot has.
     pruned: usize,
 }
@@ -30,7 +32,12 @@ impl Store {
         (seq > Seq(0)).then(|| Position { epoch: self.epoch(), seq })
     }
 
-    /// What all the deltas add up to.
+    /// What the deltas add up to, as it was when each came.
+    pub(super) fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// What the deltas add up to, from the first on.
     pub(super) fn fold(&self) -> Document {
         let mut document = Document::new();
         for delta in &self.deltas {
@@ -47,6 +54,7 @@ impl Store {
         if let Some(seq) = self.seqs.get(&delta.id) {
             return (delta, Delivery::Repeated(*seq));
         }
+        self.document.apply(&delta);
         self.deltas.push(delta.clone());
         let seq = Seq(self.deltas.len() as u64);
         self.seqs.insert(delta.id.clone(), seq);
@@ -54,7 +62,7 @@ impl Store {
     }
 
     pub(super) fn load(&self) -> Snapshot {
-        Snapshot { position: self.head().unwrap_or_default(), document: self.fold() }
+        Snapshot { position: self.head().unwrap_or_default(), document: self.document.clone() }
     }
 
     /// What comes after a position, or the whole document where the history does not go on there.
