@@ -13,12 +13,18 @@ use synckit_engine::ids::{ClientId, DocumentId, FieldName};
 use synckit_engine::json::JsonText;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Epoch, Position, Seq};
+use synckit_engine::text::TextState;
 
 /// The first byte of an input for `stored`.
 const DATA: u8 = 0;
 const SNAPSHOT: u8 = 1;
 const SNAPSHOT_WITHOUT_CHECKSUM: u8 = 2;
 const PEER_MESSAGE: u8 = 3;
+
+/// The first byte of an input for `text`.
+const TEXT_JSON: u8 = 0;
+const TEXT_STORED: u8 = 1;
+const TEXT_PLAN: u8 = 2;
 
 /// Steps of a plan for `connection`.
 const SAY_BYTES: u8 = 0;
@@ -33,6 +39,7 @@ fn main() -> io::Result<()> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests");
     frames(&folder, &std::fs::read(tests.join("vectors.json"))?)?;
     snapshots(&folder, &std::fs::read(tests.join("fixtures/snapshot-v1.bin"))?)?;
+    texts(&folder)?;
     peer_messages(&folder)
 }
 
@@ -74,6 +81,24 @@ fn snapshots(folder: &Path, stored: &[u8]) -> io::Result<()> {
     write(folder, "stored", "snapshot", &[&[SNAPSHOT], stored].concat())?;
     let body = &stored[SNAPSHOT_HEADER_BYTES..stored.len() - CHECKSUM_BYTES];
     write(folder, "stored", "content", &[&[SNAPSHOT_WITHOUT_CHECKSUM], body].concat())
+}
+
+fn texts(folder: &Path) -> io::Result<()> {
+    let id = |clock| format!("{{\"client_id\":\"ann\",\"clock\":{clock},\"offset\":0}}");
+    let block = |clock, text| {
+        let (id, origin) = (id(clock), id(1));
+        format!(
+            "[{id},{{\"id\":{id},\"text\":\"{text}\",\"left_origin\":{origin},\
+             \"right_origin\":null,\"deleted\":false}}]"
+        )
+    };
+    let blocks = [block(2, "ab"), block(3, "é")].join(",");
+    let json = format!("{{\"blocks\":[{blocks}],\"clock\":{{\"value\":3}},\"client_id\":\"ann\"}}");
+    let text = TextState::parse(&json).map_err(io::Error::other)?;
+    let stored = postcard::to_extend(&text, Vec::new()).map_err(io::Error::other)?;
+    write(folder, "text", "json", &[&[TEXT_JSON], json.as_bytes()].concat())?;
+    write(folder, "text", "stored", &[&[TEXT_STORED], &stored[..]].concat())?;
+    write(folder, "text", "plan", &[TEXT_PLAN, 2, 0, 1, 0, 0, 0, 0, 0, 1, 3, 1, 1, 0])
 }
 
 fn peer_messages(folder: &Path) -> io::Result<()> {

@@ -46,6 +46,11 @@ fn kept_stored_forms_pass() {
 }
 
 #[test]
+fn kept_texts_pass() {
+    replay("text");
+}
+
+#[test]
 fn kept_plans_of_connections_pass() {
     replay("connection");
 }
