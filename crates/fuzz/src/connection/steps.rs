@@ -19,6 +19,9 @@ const HEARD_MAX: usize = 16;
 /// How far the clock goes in one step: past the grace of presence, and past a minute of allowance.
 const WAITS: [Millis; 4] = [1, GRACE_MS, 36_000, 61_000];
 
+/// Of the same frame in a row: more than are held before authentication, or may be broken.
+const TIMES_MAX: usize = 128;
+
 /// What becomes of an edit that is given to the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fate {
@@ -40,7 +43,7 @@ impl World {
         let (connection, place) = (at % usize::from(CONNECTIONS), at % self.places.len());
         match step {
             0 => self.say_bytes(connection, input),
-            1 => self.say_again(connection),
+            1 => self.say_again(connection, input),
             2 => self.say_damaged(connection, input),
             3 => self.authenticated(connection, identity(input)),
             4 => self.replace(connection, !input.rarely()),
@@ -94,8 +97,12 @@ impl World {
         }
     }
 
-    fn say_again(&mut self, connection: usize) {
-        if let Some((kind, bytes)) = self.connections[connection].last_frame.clone() {
+    fn say_again(&mut self, connection: usize, input: &mut Input<'_>) {
+        let times = if input.rarely() { TIMES_MAX } else { 1 };
+        for _ in 0..times {
+            let Some((kind, bytes)) = self.connections[connection].last_frame.clone() else {
+                break;
+            };
             self.receive(connection, kind, &bytes);
         }
     }
