@@ -63,7 +63,7 @@ impl Document {
             }
         } else {
             is_new = self.collections.apply(delta, &stamp);
-            self.stamp = (self.stamp + 1).max(stamp.counter);
+            self.stamp = self.stamp.saturating_add(1).max(stamp.counter);
         }
         self.clock.merge(&delta.clock);
         is_new

@@ -111,7 +111,8 @@ fn peer_messages(folder: &Path) -> io::Result<()> {
         changes: vec![
             (FieldName::new("x").map_err(io::Error::other)?, Change::Set(JsonText::null())),
             (FieldName::new("y").map_err(io::Error::other)?, Change::Delete),
-        ],
+        ]
+        .into(),
     };
     write(folder, "stored", "data", &[&[DATA], delta.data().as_bytes()].concat())?;
     let (epoch, seq) = (Epoch(9), Seq(1));

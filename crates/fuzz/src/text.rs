@@ -52,7 +52,7 @@ pub fn text(bytes: &[u8]) {
 }
 
 /// A text as a client writes it, if the plan is a good one.
-fn json(input: &mut Input<'_>) -> String {
+pub(crate) fn json(input: &mut Input<'_>) -> String {
     let blocks: Vec<_> = (0..input.below(6)).map(|_| block(input)).collect();
     let blocks = blocks.join(",");
     format!("{{\"blocks\":[{blocks}],\"clock\":{{\"value\":30}},\"client_id\":\"ann\"}}")

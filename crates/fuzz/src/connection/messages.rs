@@ -4,9 +4,10 @@
 //! kind takes one.
 
 use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Delta, DeltaId};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange};
 use synckit_engine::ids::{ClientId, FieldName, Millis};
-use synckit_engine::json::JsonText;
+use synckit_engine::json::{JsonText, write_string};
+use synckit_engine::text::TextState;
 use synckit_engine::wire::{FrameKind, MessageType};
 
 use crate::input::Input;
@@ -131,6 +132,22 @@ fn operation(input: &mut Input<'_>, now: Millis) -> Vec<String> {
         }
         2 => vec![format!("\"field\":\"{}\"", input.pick(&FIELDS))],
         3 => vec![document(input), "\"field\":\"x\"".to_owned()],
+        4 | 5 => {
+            let mut state = Vec::new();
+            write_string(&mut state, &crate::text::json(input));
+            let state = String::from_utf8_lossy(&state).into_owned();
+            vec!["\"type\":\"text-state\"".to_owned(), format!("\"state\":{state}")]
+        }
+        6 => {
+            let operation = input.pick(&["increment", "decrement"]);
+            let amount = input.pick(&["1", "-2", "9007199254740991", "9007199254740992"]);
+            operation_of("counter", operation, amount)
+        }
+        7 => {
+            let operation = *input.pick(&["add", "remove", "clear"]);
+            operation_of("set", operation, &value(input))
+        }
+        8 => operation_of("richtext", "format", &value(input)),
         _ => {
             let field = format!("\"field\":\"{}\"", input.pick(&FIELDS));
             vec![field, format!("\"value\":{}", value(input))]
@@ -150,6 +167,14 @@ fn operation(input: &mut Input<'_>, now: Millis) -> Vec<String> {
         members.push(format!("\"timestamp\":{}", time(input, now)));
     }
     members
+}
+
+fn operation_of(kind: &str, operation: &str, value: &str) -> Vec<String> {
+    vec![
+        format!("\"type\":\"{kind}\""),
+        format!("\"operation\":\"{operation}\""),
+        format!("\"value\":{value}"),
+    ]
 }
 
 fn value(input: &mut Input<'_>) -> String {
@@ -208,13 +233,58 @@ pub(super) fn foreign_delta(input: &mut Input<'_>, now: Millis) -> Delta {
     let client = foreign_client(input);
     let counter = [1, 2, 3, 7, 1 << 48][usize::from(input.below(5))];
     let timestamp = now - u64::from(input.byte());
-    let field = FieldName::new(["x", "y", "z"][usize::from(input.below(3))]);
-    let field = field.unwrap_or_else(|rule| panic!("{rule}"));
-    let value = JsonText::parse(VALUES[usize::from(input.below(12))]);
-    let change = Change::from_json(value.unwrap_or_else(|error| panic!("{error}")));
-    let id = DeltaId::derive(&client, counter, timestamp, std::iter::once(&field));
+    let changes = foreign_changes(input);
+    let id = DeltaId::derive(&client, counter, timestamp, &changes);
     let clock = VectorClock::dot(&client, counter);
-    Delta { id, client, clock, timestamp, changes: vec![(field, change)] }
+    Delta { id, client, clock, timestamp, changes }
+}
+
+fn foreign_changes(input: &mut Input<'_>) -> Changes {
+    let kind = input.below(8);
+    let value = JsonText::parse(VALUES[usize::from(input.below(12))]);
+    let value = value.unwrap_or_else(|error| panic!("{error}"));
+    match kind {
+        0 => Changes::Text(TextState::parse(&crate::text::json(input)).unwrap_or_default()),
+        1 => Changes::Count(i64::from(input.byte()) - 128),
+        2 => Changes::Set(SetChange::Add(value)),
+        3 => Changes::Set(SetChange::Remove(value)),
+        4 => Changes::Set(SetChange::Clear),
+        5 => Changes::Format(value),
+        _ => {
+            let field = FieldName::new(["x", "y", "z"][usize::from(input.below(3))]);
+            let field = field.unwrap_or_else(|rule| panic!("{rule}"));
+            vec![(field, Change::from_json(value))].into()
+        }
+    }
+}
+
+/// The frames in which a client sends another one in pieces.
+pub(super) fn pieces(input: &mut Input<'_>, frame: &[u8], serial: u64) -> Vec<Vec<u8>> {
+    let total = usize::from(input.below(3)) + 1;
+    let pieces = frame.chunks(frame.len().div_ceil(total).max(1)).enumerate();
+    let total = pieces.len();
+    let text = |(index, piece): (usize, &[u8])| {
+        let data = base64(piece);
+        format!(
+            "{{\"type\":\"delta_batch_chunk\",\"chunkId\":\"p{serial}\",\
+             \"totalChunks\":{total},\"chunkIndex\":{index},\"data\":\"{data}\"}}"
+        )
+    };
+    pieces.map(|piece| text(piece).into_bytes()).collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| usize::from(group.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = DIGITS[bits >> (18 - 6 * place) & 63];
+            out.push(if place <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
 }
 
 /// A client that writes, or is present, at another node and maybe here.

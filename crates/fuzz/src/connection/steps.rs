@@ -74,6 +74,8 @@ impl World {
                 let delta = messages::foreign_delta(input, self.now);
                 self.tell(place, RoomInput::Merge(vec![delta]));
             }
+            28 | 29 => self.end_window(place),
+            30 => self.say_in_pieces(connection, input),
             _ => self.say(connection, input),
         }
     }
@@ -94,6 +96,17 @@ impl World {
         // A socket hands on no text that is not UTF-8.
         if kind == FrameKind::Binary || std::str::from_utf8(bytes).is_ok() {
             self.receive(connection, kind, bytes);
+        }
+    }
+
+    fn say_in_pieces(&mut self, connection: usize, input: &mut Input<'_>) {
+        let (_, whole) = self.frame(input);
+        let mut pieces = messages::pieces(input, &whole, self.last_serial);
+        if input.rarely() {
+            pieces.pop();
+        }
+        for piece in pieces {
+            self.receive(connection, FrameKind::Text, &piece);
         }
     }
 

@@ -7,7 +7,7 @@ use synckit_engine::ids::{ClientId, DocumentId, Millis, SessionId};
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Epoch, Position};
-use synckit_engine::room::{self, Command, Input as RoomInput, Room, Stored, TicketId};
+use synckit_engine::room::{self, Command, Input as RoomInput, Room, Stored, TicketId, Window};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::wire::{CloseCode, ErrorCode, FrameKind, Framing, ServerMessage, decode};
@@ -80,6 +80,7 @@ pub(super) struct Place {
     pub(super) appends: VecDeque<(TicketId, Vec<Delta>)>,
     pub(super) answers: VecDeque<Answer>,
     pub(super) read: Option<Read>,
+    pub(super) windows: Vec<Window>,
     /// What other nodes said and the bus still has.
     pub(super) heard: VecDeque<PeerMessage>,
 }
@@ -243,6 +244,14 @@ impl World {
                 let readers: Vec<_> = place.room.watchers().copied().collect();
                 self.deliver(&readers, &message);
             }
+            room::Effect::Relay(writer, message) => {
+                let readers: Vec<_> = place.room.others(&writer).copied().collect();
+                self.deliver(&readers, &message);
+            }
+            room::Effect::Open(window, _) => {
+                assert!(!place.windows.contains(&window), "{window:?} is open already");
+                place.windows.push(window);
+            }
             room::Effect::Append { ticket, deltas } => place.appends.push_back((ticket, deltas)),
             room::Effect::Fetch(after) => {
                 assert!(place.read.is_none(), "two reads at once");
@@ -289,7 +298,8 @@ impl World {
         let is_settled = place.mailbox.is_empty()
             && place.appends.is_empty()
             && place.answers.is_empty()
-            && place.read.is_none();
+            && place.read.is_none()
+            && place.windows.is_empty();
         if is_settled {
             self.tell(at, RoomInput::Head(self.places[at].store.head()));
             return self.places[at].read.is_some();
@@ -297,8 +307,17 @@ impl World {
         self.places[at].take(usize::MAX, super::steps::Fate::Stored);
         self.answer(at, usize::MAX);
         self.answer_read(at);
+        self.end_window(at);
         self.pump(at);
         true
+    }
+
+    /// The window that has been open for longest is over.
+    pub(super) fn end_window(&mut self, at: usize) {
+        if !self.places[at].windows.is_empty() {
+            let window = self.places[at].windows.remove(0);
+            self.tell(at, RoomInput::Over(window));
+        }
     }
 
     /// Tells a room of up to `most` answers of the store, as many in one as the store would.
@@ -352,6 +371,7 @@ impl Place {
             appends: VecDeque::new(),
             answers: VecDeque::new(),
             read: None,
+            windows: Vec::new(),
             heard: VecDeque::new(),
         }
     }
