@@ -249,7 +249,11 @@ fn foreign_changes(input: &mut Input<'_>) -> Changes {
         2 => Changes::Set(SetChange::Add(value)),
         3 => Changes::Set(SetChange::Remove(value)),
         4 => Changes::Set(SetChange::Clear),
-        5 => Changes::Format(value),
+        5 => {
+            let members = operation_of("richtext", "format", value.as_str()).join(",");
+            let operation = JsonText::parse(&format!("{{{members}}}"));
+            Changes::Format(operation.unwrap_or_else(|error| panic!("{error}")))
+        }
         _ => {
             let field = FieldName::new(["x", "y", "z"][usize::from(input.below(3))]);
             let field = field.unwrap_or_else(|rule| panic!("{rule}"));

@@ -25,7 +25,7 @@ pub(super) const GRACE_MS: Millis = 3_000;
 /// Connections at once: two that write against each other, and one that comes and goes.
 pub(super) const CONNECTIONS: u8 = 3;
 
-/// Rounds in which everything that is under way must be over.
+/// Rounds in which everything that is under way must be over, besides one for each command that waits.
 const REST_ROUNDS_MAX: usize = 64;
 
 /// One connection, and what it was told.
@@ -280,7 +280,8 @@ impl World {
 
     /// Everything under way ends well, and the rooms look whether they missed anything.
     pub(super) fn come_to_rest(&mut self) {
-        for _ in 0..REST_ROUNDS_MAX {
+        let waiting: usize = self.places.iter().map(|place| place.mailbox.len()).sum();
+        for _ in 0..REST_ROUNDS_MAX + waiting {
             let mut is_busy = false;
             for place in 0..self.places.len() {
                 is_busy |= self.finish(place);
@@ -289,7 +290,7 @@ impl World {
                 return;
             }
         }
-        panic!("does not come to rest");
+        panic!("does not come to rest: {:?}", self.places);
     }
 
     /// Whether anything was to be done.
