@@ -63,7 +63,7 @@ impl Document {
             }
         } else {
             is_new = self.collections.apply(delta, &stamp);
-            self.stamp = (self.stamp + 1).max(stamp.counter);
+            self.stamp = self.stamp.saturating_add(1).max(stamp.counter);
         }
         self.clock.merge(&delta.clock);
         is_new
@@ -88,9 +88,10 @@ impl Document {
             Some(held) if *stamp == held.stamp => Outcome::Duplicate,
             Some(_) => Outcome::Lost,
         };
+        // What another node sends may hold any number, and must not end the room.
         self.stamp = match outcome {
-            Outcome::Won => (self.stamp + 1).max(stamp.counter),
-            Outcome::Lost | Outcome::Duplicate => self.stamp.max(stamp.counter) + 1,
+            Outcome::Won => self.stamp.saturating_add(1).max(stamp.counter),
+            Outcome::Lost | Outcome::Duplicate => self.stamp.max(stamp.counter).saturating_add(1),
         };
         outcome
     }

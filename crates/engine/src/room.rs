@@ -536,7 +536,7 @@ impl<H> Room<H> {
         let Draft { mut id, client, counter, timestamp, mut changes } = draft;
         let counter = counter.unwrap_or_else(|| {
             let seen = self.document.clock().get(client.as_str());
-            let next = seen.max(self.counters.get(client.as_str())) + 1;
+            let next = seen.max(self.counters.get(client.as_str())).saturating_add(1);
             self.counters.raise(&client, next);
             next
         });
