@@ -20,6 +20,7 @@ use crate::ids::{ClientId, DocumentId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::limits::{
     FEEDBACK_CLIENTS_MAX, FORMAT_BYTES_MAX, Limits, SESSION_WRITERS_MAX, TEXT_BLOCKS_MAX,
+    counter_may_follow,
 };
 use crate::peer::PeerMessage;
 use crate::position::{Arrival, Delivery, Epoch, Position, Seq};
@@ -485,7 +486,8 @@ impl<H> Room<H> {
             // The store takes no id twice in one edit, and the second would change nothing.
             deltas.extend(self.number(draft).filter(|delta| known.insert(delta.id.clone())));
         }
-        if let Err(refused) = self.check_growth(&deltas) {
+        let checked = self.check_counters(&deltas).and_then(|()| self.check_growth(&deltas));
+        if let Err(refused) = checked {
             let error = refused.on(&self.id).answering(Some(&message_id));
             effects.push(Effect::Send(session, ServerMessage::Error(error)));
         } else if deltas.is_empty() {
@@ -493,6 +495,28 @@ impl<H> Room<H> {
         } else {
             self.append(Some((session, message_id)), deltas, effects);
         }
+    }
+
+    /// One client must not use up the numbers of all others.
+    fn check_counters(&self, deltas: &[Delta]) -> Result<(), ErrorReply> {
+        let too_far = |counter: u64, greatest: u64| {
+            ErrorReply::new(ErrorCode::InvalidClock).because(format!(
+                "{counter} is too far ahead of {greatest}, the greatest so far: subscribe and count on from there"
+            ))
+        };
+        for delta in deltas {
+            let stamp = self.document.stamp();
+            if !counter_may_follow(delta.counter(), stamp) {
+                return Err(too_far(delta.counter(), stamp));
+            }
+            let known = self.document.collections().text().clock();
+            if let Changes::Text(added) = &delta.changes
+                && !counter_may_follow(added.clock(), known)
+            {
+                return Err(too_far(added.clock(), known));
+            }
+        }
+        Ok(())
     }
 
     /// What is in a text or has a format never goes away, so there is an end to what is taken.

@@ -44,6 +44,12 @@ impl TextState {
         self.clock == 0 && self.clients.is_empty()
     }
 
+    /// The greatest clock value seen.
+    #[must_use]
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+
     /// Approximate bytes in memory. Takes time by the number of clients.
     #[must_use]
     pub fn size(&self) -> usize {

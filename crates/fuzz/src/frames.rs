@@ -11,8 +11,7 @@ use synckit_engine::limits::{
 };
 use synckit_engine::wire::frame::{BinaryFrame, HEADER_BYTES};
 use synckit_engine::wire::{
-    ClientMessage, Edit, ErrorCode, Framing, Incoming, MessageType, Outgoing, ServerMessage,
-    decode, encode,
+    ClientMessage, Edit, Framing, Incoming, MessageType, Outgoing, ServerMessage, decode, encode,
 };
 
 const ABOUT: Outgoing = Outgoing { now: 1_700_000_000_000, serial: 36 };
@@ -171,9 +170,6 @@ fn clients_may_send_it_back(message: &ServerMessage, text: &str) {
         (ServerMessage::AwarenessUpdate { clock, .. }, Err(_)) if *clock > COUNTER_MAX => {}
         // Texts of clients that contradict each other may join to what no client could send.
         (ServerMessage::DeltaBatch { text: true, .. }, Err(_)) => {}
-        // The stamp passes the greatest counter of a client, which may be the greatest there is.
-        (ServerMessage::Delta { .. } | ServerMessage::DeltaBatch { .. }, Err(error))
-            if error.code == ErrorCode::InvalidClock => {}
         (message, decoded) => {
             let is_one_way = MessageType::from_name(type_of(&text)).is_some_and(|kind| {
                 matches!(

@@ -3,7 +3,7 @@
 use crate::awareness::{Changed, Heard, Refused};
 use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
-use crate::limits::PRESENCE_HEARD_FOR_MS;
+use crate::limits::{COUNTER_JUMP_TO_MAX, PRESENCE_HEARD_FOR_MS, counter_may_follow};
 use crate::peer::PeerMessage;
 use crate::wire::message::Presence;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
@@ -33,6 +33,13 @@ impl<H> Room<H> {
         clock: u64,
         effects: &mut Vec<Effect>,
     ) {
+        let known = || self.awareness.entries().map(|(_, entry)| entry.clock).max().unwrap_or(0);
+        if clock > COUNTER_JUMP_TO_MAX && !counter_may_follow(clock, known()) {
+            let error = ErrorReply::new(ErrorCode::InvalidClock)
+                .because(format!("{clock} is too far ahead of everybody else's clock"));
+            effects.push(Effect::Send(session, ServerMessage::Error(error.on(&self.id))));
+            return;
+        }
         let taken = match &state {
             Some(state) => self.awareness.update(session, &client, state.clone(), clock).map(Some),
             None => self.awareness.remove(session, &client, clock),

@@ -9,7 +9,9 @@ use super::*;
 use crate::delta::Change;
 use crate::document::Document;
 use crate::ids::FieldName;
-use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    AWARENESS_CLIENTS_PER_SESSION_MAX, COUNTER_AHEAD_MAX, COUNTER_JUMP_TO_MAX, VALUE_BYTES_MAX,
+};
 use crate::wire::message::Presence;
 
 const EPOCH: Epoch = Epoch(7);
@@ -761,4 +763,23 @@ fn an_edit_is_acknowledged_to_a_connection_that_left_meanwhile() {
     assert!(room.is_idle());
     room.watches(BOB);
     assert_eq!(room.handle_of(ANN), None);
+}
+
+#[test]
+fn no_client_uses_up_the_numbers_of_the_others() {
+    let mut room = empty_room();
+    let refused = |room: &mut Room<&'static str>, counter| {
+        let drafts = vec![draft(("eve", counter, 10, "x", "1"))];
+        let command = Command::Edit { message_id: "m".to_owned(), drafts, follow: true };
+        let effects = room.wants(ANN, command);
+        matches!(&effects[..], [Effect::Send(ANN, ServerMessage::Error(error))]
+            if error.code == ErrorCode::InvalidClock && error.message_id.as_deref() == Some("m"))
+    };
+    assert!(refused(&mut room, COUNTER_JUMP_TO_MAX + COUNTER_AHEAD_MAX));
+    room.stores(ANN, ("eve", COUNTER_JUMP_TO_MAX, 10, "x", "1"), 1);
+    // The others count on from what they are told, with all they did offline.
+    room.stores(BOB, ("bob", COUNTER_JUMP_TO_MAX + COUNTER_AHEAD_MAX, 11, "x", "2"), 2);
+    assert!(refused(&mut room, COUNTER_JUMP_TO_MAX + 2 * COUNTER_AHEAD_MAX + 1));
+    let far = room.shows(ANN, "eve", Some("{}"), COUNTER_JUMP_TO_MAX + 2 * COUNTER_AHEAD_MAX);
+    assert!(matches!(&far[1..], [Effect::Send(ANN, ServerMessage::Error(_))]), "{far:?}");
 }

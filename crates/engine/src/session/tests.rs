@@ -7,7 +7,7 @@ use super::*;
 use crate::delta::{Change, Changes};
 use crate::ids::FieldName;
 use crate::json::JsonText;
-use crate::limits::BATCH_OPERATIONS_MAX;
+use crate::limits::{BATCH_OPERATIONS_MAX, COUNTER_MAX};
 use crate::wire::MessageType;
 
 const NOW: Millis = 1_700_000_000_000;
@@ -626,7 +626,7 @@ fn document_ids_are_checked_on_every_message_that_has_one() {
 
 #[test]
 fn counts_that_clients_cannot_hold_are_refused() {
-    let most = 1_u64 << 48;
+    let most = COUNTER_MAX;
     let mut it = anonymous();
     let with = |count: &str| delta(&format!(r#","clientId":"ann","clock":{{"ann":{count}}}"#));
     assert_eq!(it.drafts_of(&with(&most.to_string()))[0].counter, Some(most));

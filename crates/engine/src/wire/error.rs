@@ -15,7 +15,8 @@ pub enum ErrorCode {
     InvalidDocumentId,
     /// A field name, client id or value that breaks a rule or a limit: mend the client.
     InvalidOperation,
-    /// A clock entry that is negative, fractional or above 2^48: mend the client.
+    /// A clock entry that is negative, fractional, above 2^53 - 1, or too far ahead of all others:
+    /// mend the client.
     InvalidClock,
     /// A kind of operation that this server does not store: don't send it.
     UnsupportedOperation,

@@ -170,7 +170,7 @@ pub(super) fn counter(raw: &RawValue, name: &str) -> Result<u64, String> {
         .parse()
         .ok()
         .filter(|count| *count <= COUNTER_MAX)
-        .ok_or_else(|| format!("{name:?} must be an integer from 0 to 2^48"))
+        .ok_or_else(|| format!("{name:?} must be an integer from 0 to 2^53 - 1"))
 }
 
 struct EachMember<F>(F);
