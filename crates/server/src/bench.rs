@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The length of a field of the document that clients join.
 const JOIN_FIELD_KILOBYTES: u32 = 4;
 
+/// How often a client of `bench presence` moves.
+const MOVES_EVERY: Duration = Duration::from_secs(1);
+
 /// Why a benchmark gave no figures.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,6 +66,9 @@ pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
         &BenchScenario::Fanout { documents, readers, window } => {
             let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
+        }
+        &BenchScenario::Presence { clients } => {
+            presence(&Target::of(flags).await?, clients, seconds).await
         }
         &BenchScenario::Join { clients, kilobytes } => {
             join(&Target::of(flags).await?, clients, kilobytes).await
@@ -174,6 +180,32 @@ async fn join(target: &Target, clients: u32, kilobytes: u32) -> Result<String, E
     let elapsed = started.elapsed();
     let title = format!("{clients} clients that join one document of {kilobytes} kB at once");
     Ok(report::load(&title, "whole documents", latencies, elapsed, target.cpu_since(cpu)))
+}
+
+/// Clients that see each other move, each once a second and all at different moments.
+async fn presence(target: &Target, clients: u32, duration: Duration) -> Result<String, Error> {
+    let document = format!("bench-{}", target.run());
+    let mut connected = Vec::new();
+    for n in 0..clients {
+        connected.push(Client::connect(target.address(), &document, n).await?);
+    }
+    let end = Instant::now() + MOVES_EVERY + duration;
+    let mut tasks = JoinSet::new();
+    for (n, client) in (0..).zip(connected) {
+        tasks.spawn(client.move_until(MOVES_EVERY * n / clients.max(1), end));
+    }
+    // The first round is when everybody hears of everybody.
+    tokio::time::sleep(MOVES_EVERY).await;
+    let cpu = target.cpu();
+    let started = Instant::now();
+    tokio::time::sleep_until(end).await;
+    let (elapsed, cpu) = (started.elapsed(), target.cpu_since(cpu));
+    let mut latencies = Latencies::default();
+    while let Some(done) = tasks.join_next().await {
+        latencies.add(done.map_err(|error| Error::Answer(error.to_string()))??);
+    }
+    let title = format!("{clients} clients in one document, each moving once a second");
+    Ok(report::load(&title, "moves seen", latencies, elapsed, cpu))
 }
 
 /// Connections that subscribe and then do nothing: what memory does one take?

@@ -96,6 +96,12 @@ pub enum BenchScenario {
         #[arg(long, default_value_t = 4_000)]
         kilobytes: u32,
     },
+    /// Presence: clients in one document that each move their cursor once a second
+    Presence {
+        /// Clients
+        #[arg(long, default_value_t = 500)]
+        clients: u32,
+    },
     /// Deliveries: one writer a document and many readers
     Fanout {
         /// Documents

@@ -9,10 +9,10 @@ use synckit_engine::wire::MessageType;
 use synckit_engine::wire::frame::HEADER_BYTES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, PATIENCE};
+use super::{Error, MOVES_EVERY, PATIENCE};
 use crate::time::now_millis;
 
 /// Bytes of one read.
@@ -191,6 +191,47 @@ impl Client {
                 return Err(Error::Answer(error));
             }
         }
+    }
+
+    /// Says where its cursor is once a second, first after `pause`, until `end`; gives how long
+    /// the others' moves were on their way that came after the first second.
+    pub(super) async fn move_until(
+        mut self,
+        pause: Duration,
+        end: Instant,
+    ) -> Result<Vec<Duration>, Error> {
+        let start = Instant::now();
+        let mut beat = interval_at(start + pause, MOVES_EVERY);
+        let (mut seen, mut out) = (Vec::new(), Vec::new());
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {
+                    out.clear();
+                    self.write_presence(&mut out);
+                    self.stream.write_all(&out).await?;
+                }
+                read = self.read() => read?,
+                () = sleep_until(end) => return Ok(seen),
+            }
+            let started = self.started;
+            let is_settled = start.elapsed() > MOVES_EVERY;
+            self.take_frames(|code, payload| {
+                if is_settled && Some(code) == MessageType::AwarenessUpdate.code() {
+                    seen.extend(age(started, payload));
+                }
+            })?;
+        }
+    }
+
+    fn write_presence(&mut self, out: &mut Vec<u8>) {
+        self.sent += 1;
+        let (document, name, clock) = (&self.document, &self.name, self.sent);
+        let payload = format!(
+            "{{\"documentId\":\"{document}\",\"clientId\":\"{name}\",\
+             \"state\":{{\"value\":[{},\"{PADDING}\"]}},\"clock\":{clock}}}",
+            self.started.elapsed().as_micros(),
+        );
+        write_frame(out, MessageType::AwarenessUpdate, payload.as_bytes());
     }
 
     /// Reads deliveries until it is told to stop.
