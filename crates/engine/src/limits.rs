@@ -81,6 +81,9 @@ pub const FORMAT_BYTES_MAX: usize = 1 << 20;
 /// A presence entry is a cursor and a name, sent to everyone on every change.
 pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
 
+/// Fields that are noted by name for a connection that reads too slowly; past it, it is sent all.
+pub const LAG_FIELDS_MAX: usize = 1_000;
+
 /// Presence entries of one document.
 pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
 

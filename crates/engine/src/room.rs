@@ -5,6 +5,7 @@
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
 
 mod dirty;
+mod lag;
 mod messages;
 mod peers;
 mod presence;
@@ -29,6 +30,8 @@ use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 use dirty::Dirty;
 use windows::WaitingPresence;
 pub use windows::Window;
+
+use lag::Lag;
 
 /// Bytes of edits of one document on their way to the store at once.
 const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
@@ -81,6 +84,8 @@ pub enum Command {
         /// Lamport counter of the state.
         clock: u64,
     },
+    /// The present values of what [`Room::miss`] noted.
+    CatchUp,
     /// Nothing any more: it unsubscribed.
     Leave,
     /// Nothing any more: its connection is gone, and may be replaced by another.
@@ -222,6 +227,8 @@ pub struct Room<H> {
     members: BTreeMap<SessionId, Member<H>>,
     /// Those who left, but some of whose edits are still to be acknowledged.
     leaving: BTreeSet<SessionId>,
+    /// Those who read too slowly.
+    lags: BTreeMap<SessionId, Lag>,
     awareness: Awareness,
     /// Changes of presence that wait for the end of the window; none while there is no window.
     presence_window: Option<BTreeMap<ClientId, WaitingPresence>>,
@@ -259,6 +266,7 @@ impl<H> Room<H> {
             document: loaded.document,
             members: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            lags: BTreeMap::new(),
             awareness: Awareness::default(),
             presence_window: None,
             text_window: None,
@@ -425,6 +433,7 @@ impl<H> Room<H> {
         effects: &mut Vec<Effect>,
     ) {
         match command {
+            Command::CatchUp => return self.send_missed(session, effects),
             Command::Leave => return self.leave(session, effects),
             Command::Vanish { until } => {
                 let back = self.awareness.abandon(session, until);
@@ -469,7 +478,7 @@ impl<H> Room<H> {
                 }
                 self.presence(session, client, state, clock, effects);
             }
-            Command::Leave | Command::Vanish { .. } => {}
+            Command::CatchUp | Command::Leave | Command::Vanish { .. } => {}
         }
     }
 
@@ -757,6 +766,7 @@ impl<H> Room<H> {
     }
 
     fn leave(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
+        self.lags.remove(&session);
         if self.tickets.values().any(|ticket| ticket.is_of(session)) {
             if let Some(member) = self.members.get_mut(&session) {
                 self.leaving.insert(session);

@@ -69,7 +69,7 @@ impl Connections {
         let limits = self.hub.limits.clone();
         // Authentication is switched off by name, or the server would not have started.
         let session = Session::new(id, name, Some(Identity::anonymous()), limits);
-        let outbox = Arc::new(Outbox::new(self.settings.outbox_bytes_max));
+        let outbox = Arc::new(Outbox::new(id, self.settings.outbox_bytes_max));
         let (read_half, write_half) = stream.into_split();
         let gone = CancellationToken::new();
         let shutdown = &self.hub.shutdown;

@@ -125,7 +125,7 @@ mod tests {
             state: Some(JsonText::parse(&state).unwrap()),
             clock: 1,
         };
-        RoomMessage::new(SessionId(1), Arc::new(Outbox::new(1)), command)
+        RoomMessage::new(SessionId(1), Arc::new(Outbox::new(SessionId(1), 1)), command)
     }
 
     #[tokio::test]

@@ -201,7 +201,7 @@ impl RoomTask {
         }
     }
 
-    async fn perform(&mut self, room: &Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
+    async fn perform(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
         let mut effects = effects.drain(..).peekable();
         while let Some(effect) = effects.next() {
             match effect {
@@ -213,10 +213,10 @@ impl RoomTask {
                 }
                 Effect::Broadcast(message) => {
                     let messages = fan_out::broadcast(message, &mut effects);
-                    self.fan_out.broadcast(room.subscribers(), messages).await;
+                    self.fan_out.broadcast(room.subscribers(), messages).await.note(room);
                 }
                 Effect::Relay(client, message) => {
-                    self.fan_out.broadcast(room.others(&client), vec![message]).await;
+                    self.fan_out.relay(room.others(&client), message);
                 }
                 Effect::Open(window, ms) => {
                     let end = Instant::now() + Duration::from_millis(ms);
@@ -224,7 +224,7 @@ impl RoomTask {
                 }
                 Effect::BroadcastPresence(message) => {
                     let messages = fan_out::broadcast_presence(message, &mut effects);
-                    self.fan_out.broadcast(room.watchers(), messages).await;
+                    self.fan_out.broadcast(room.watchers(), messages).await.note(room);
                 }
                 Effect::Append { ticket, deltas } => {
                     let ticket = Ticket {

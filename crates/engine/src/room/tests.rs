@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod collections;
+mod lag;
 mod peers;
 mod windows;
 

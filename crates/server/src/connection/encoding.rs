@@ -81,6 +81,10 @@ impl Shared {
         encode_run(&self.messages, framing).into_iter().map(Frames::Whole)
     }
 
+    pub(crate) fn into_messages(self) -> Vec<ServerMessage> {
+        self.messages
+    }
+
     pub(crate) fn frames(&mut self, framing: Framing) -> impl Iterator<Item = Frames> {
         let encoded = match framing {
             Framing::Binary => &mut self.binary,

@@ -1,7 +1,8 @@
 //! What waits to be sent to one client: whole frames, bounded in bytes, never waiting.
 //!
-//! When it is full its client reads too slowly: it is closed with a code that says to come back,
-//! and then gets the whole state. Single messages are never dropped.
+//! A client that reads too slowly lags: what a later message replaces is not queued for it, and it
+//! asks its rooms for the present values when it has caught up. When the outbox is full all the
+//! same, it is closed with a code that says to come back, and then gets the whole state.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use synckit_engine::ids::SessionId;
 use synckit_engine::wire::{CloseCode, Framing, ServerMessage};
 use tokio::sync::Notify;
 
@@ -21,14 +23,27 @@ const FRAMES_AT_ONCE: usize = 256;
 /// Bytes of one write, unless a single frame has more.
 const BYTES_AT_ONCE: usize = 256 << 10;
 
+/// Bytes from which on a client lags: more than a fast one ever has waiting, and far less than
+/// memory for each of very many.
+const LAG_BYTES: usize = 256 << 10;
+
+/// The same as a part of the bound, where the bound is small.
+const LAG_PART: usize = 4;
+
+/// A client has caught up when this part of what made it lag is left.
+const CAUGHT_UP_PART: usize = 4;
+
 /// Frames of one client.
 #[derive(Debug)]
 pub(crate) struct Outbox {
+    session: SessionId,
     bytes_max: usize,
     /// Whether the client reads JSON text; binary until it has shown that it does.
     json: AtomicBool,
     queue: Mutex<Queue>,
     ready: Notify,
+    /// Told when a client that lagged has caught up.
+    caught_up: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +56,7 @@ struct Queue {
     state: State,
     /// Whether the writer was told of what is queued, or will be.
     woken: bool,
+    is_lagging: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -98,13 +114,38 @@ pub(crate) enum Next {
 }
 
 impl Outbox {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(session: SessionId, bytes_max: usize) -> Self {
         Self {
+            session,
             bytes_max,
             json: AtomicBool::new(false),
             queue: Mutex::default(),
             ready: Notify::new(),
+            caught_up: Notify::new(),
         }
+    }
+
+    /// Whose it is.
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Whether its client reads too slowly. Whoever then keeps something from it hears when it has
+    /// caught up.
+    pub(crate) fn is_lagging(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let live_bytes = queue.bytes.saturating_sub(queue.answer_bytes);
+        queue.is_lagging |= queue.state == State::Open && live_bytes > self.lag_bytes();
+        queue.is_lagging
+    }
+
+    fn lag_bytes(&self) -> usize {
+        LAG_BYTES.min(self.bytes_max / LAG_PART)
+    }
+
+    /// Waits until the client has caught up. Cancel-safe.
+    pub(crate) async fn caught_up(&self) {
+        self.caught_up.notified().await;
     }
 
     pub(crate) fn set_framing(&self, framing: Framing) {
@@ -195,6 +236,11 @@ impl Outbox {
 
     fn take(&self) -> Option<Next> {
         let mut queue = self.queue.lock();
+        // What was taken before has been written by now.
+        if queue.is_lagging && queue.bytes <= self.lag_bytes() / CAUGHT_UP_PART {
+            queue.is_lagging = false;
+            self.caught_up.notify_one();
+        }
         if queue.frames.is_empty() {
             queue.woken = false;
             // An idle connection keeps no queue.
@@ -255,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_out_in_order_and_all_at_once() {
-        let outbox = Arc::new(Outbox::new(100));
+        let outbox = Arc::new(Outbox::new(SessionId(1), 100));
         let mut wake = Vec::new();
         for frame in ["a", "b", "c"] {
             outbox.push_later([Bytes::from(frame).into()], Part::Message, &mut wake);
@@ -266,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_outbox_is_closed_with_a_code_that_says_come_back() {
-        let outbox = Outbox::new(10);
+        let outbox = Outbox::new(SessionId(1), 10);
         outbox.push(Bytes::from(vec![0; 11]));
         outbox.push(Bytes::from("one too many"));
         outbox.push(Bytes::from("not taken"));
@@ -277,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_document_may_be_larger_than_the_bound() {
-        let outbox = Arc::new(Outbox::new(10));
+        let outbox = Arc::new(Outbox::new(SessionId(1), 10));
         let mut wake = Vec::new();
         let large = Bytes::from(vec![0; 100]);
         let frame = || [Frames::from(large.clone())];
@@ -293,8 +339,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_lags_from_a_bound_until_what_was_queued_is_written() {
+        let outbox = Outbox::new(SessionId(1), 400);
+        outbox.push(Bytes::from(vec![0; 100]));
+        assert!(!outbox.is_lagging());
+        outbox.push(Bytes::from(vec![0; 1]));
+        assert!(outbox.is_lagging());
+        outbox.next().await;
+        assert!(outbox.is_lagging(), "the writer has taken it, and may not have written it");
+        outbox.push(Bytes::from(vec![0; 25]));
+        outbox.next().await;
+        assert!(!outbox.is_lagging());
+        outbox.caught_up().await;
+    }
+
+    #[tokio::test]
     async fn a_close_is_sent_behind_what_was_queued() {
-        let outbox = Outbox::new(10);
+        let outbox = Outbox::new(SessionId(1), 10);
         outbox.push(Bytes::from("first"));
         outbox.close(CloseCode::GoingAway, "bye");
         outbox.close(CloseCode::Normal, "too late");

@@ -99,6 +99,10 @@ impl Reader {
                     self.outbox.push(ping_frame());
                     continue;
                 }
+                () = self.outbox.caught_up() => {
+                    self.catch_up().await;
+                    continue;
+                }
                 () = gone.cancelled() => return,
             };
             if readable.is_err() {
@@ -113,6 +117,18 @@ impl Reader {
             }
             if self.perform(effects).await == After::Stop {
                 return;
+            }
+        }
+    }
+
+    /// Asks every room for what it kept from this client while it lagged.
+    async fn catch_up(&self) {
+        for room in self.rooms.values() {
+            let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
+            tokio::select! {
+                // A room that failed has closed the connection.
+                _ = room.send(RoomMessage::new(id, outbox, Command::CatchUp)) => {}
+                () = self.gone.cancelled() => return,
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synckit_engine::ids::SessionId;
-use synckit_engine::room::Effect;
+use synckit_engine::room::{Effect, Room};
 use synckit_engine::wire::ServerMessage;
 use tokio::time::Instant;
 
@@ -19,6 +19,25 @@ const ANSWER_KEPT: Duration = Duration::from_secs(1);
 
 /// Outboxes that are filled before other tasks have their turn: some tens of microseconds.
 const READERS_AT_ONCE: usize = 256;
+
+/// What was not sent, and to whom.
+#[derive(Debug)]
+pub(super) struct Missed {
+    sessions: Vec<SessionId>,
+    messages: Vec<ServerMessage>,
+}
+
+impl Missed {
+    /// Has the room note it.
+    pub(super) fn note(self, room: &mut Room<Arc<Outbox>>) {
+        for session in self.sessions {
+            for message in &self.messages {
+                let is_noted = room.miss(session, message);
+                debug_assert!(is_noted, "all that is broadcast has a newer form later");
+            }
+        }
+    }
+}
 
 /// Queues what a room says, and wakes writers when everything is queued.
 #[derive(Debug, Default)]
@@ -66,17 +85,36 @@ impl FanOut {
         self.answer = Some((answer, Instant::now()));
     }
 
-    /// Messages to many connections.
+    /// Messages to many connections, but not to those that lag, which are returned.
     pub(super) async fn broadcast<'r>(
         &mut self,
         readers: impl Iterator<Item = &'r Arc<Outbox>>,
         messages: Vec<ServerMessage>,
-    ) {
+    ) -> Missed {
+        let mut lagging = Vec::new();
         let mut shared = Shared::new(messages);
         for (count, outbox) in readers.enumerate() {
             if count > 0 && count % READERS_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
             }
+            if outbox.is_lagging() {
+                lagging.push(outbox.session());
+                continue;
+            }
+            let frames = shared.frames(outbox.framing());
+            outbox.push_later(frames, Part::Message, &mut self.wake);
+        }
+        Missed { sessions: lagging, messages: shared.into_messages() }
+    }
+
+    /// Messages that every reader must get, whether it lags or not.
+    pub(super) fn relay<'r>(
+        &mut self,
+        readers: impl Iterator<Item = &'r Arc<Outbox>>,
+        message: ServerMessage,
+    ) {
+        let mut shared = Shared::new(vec![message]);
+        for outbox in readers {
             let frames = shared.frames(outbox.framing());
             outbox.push_later(frames, Part::Message, &mut self.wake);
         }
@@ -205,7 +243,7 @@ mod tests {
         let mut fan_out = FanOut::default();
         let mut ends = Vec::new();
         for (request_id, state) in [("a", "{}"), ("b", "{}"), ("c", r#"{"field":2}"#)] {
-            let outbox = Arc::new(Outbox::new(1_000));
+            let outbox = Arc::new(Outbox::new(SessionId(1), 1_000));
             fan_out.send(&outbox, vec![answer(request_id, state), value("1")]);
             let [_, end, fields] = queued(&outbox).await.try_into().unwrap();
             ends.push((end.as_ptr(), fields.as_ptr()));
@@ -217,8 +255,10 @@ mod tests {
     #[tokio::test]
     async fn a_run_of_messages_is_one_entry_that_all_readers_share() {
         let mut fan_out = FanOut::default();
-        let outboxes: Vec<_> = (0..600).map(|_| Arc::new(Outbox::new(1_000))).collect();
-        fan_out.broadcast(outboxes.iter(), vec![value("1"), value("2")]).await;
+        let outboxes: Vec<_> =
+            (0..600).map(|_| Arc::new(Outbox::new(SessionId(1), 1_000))).collect();
+        let missed = fan_out.broadcast(outboxes.iter(), vec![value("1"), value("2")]).await;
+        assert!(missed.sessions.is_empty());
         fan_out.wake();
         let mut shared = Vec::new();
         for outbox in &outboxes {
