@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     pub(crate) to_server: VecDeque<Vec<u8>>,
     pub(crate) to_client: VecDeque<ServerMessage>,
+    /// Whether the client was kept from messages, for which its rooms make up later.
+    pub(crate) is_lagging: bool,
 }
 
 impl Client {

@@ -51,8 +51,8 @@ pub(crate) struct Plan {
     pub(crate) store_deletes: usize,
     pub(crate) nodes_crash: bool,
     pub(crate) rooms_panic: bool,
-    /// Percent of the messages to a client that replace an older one of the same field.
-    pub(crate) coalesces: usize,
+    /// How many messages wait for a client from which on it lags.
+    pub(crate) lags_at: usize,
     pub(crate) sabotage: Option<Sabotage>,
 }
 
@@ -84,7 +84,7 @@ impl Plan {
             store_deletes: if store { random.one_of(&[0, 0, 1, 4]) } else { 0 },
             nodes_crash: nodes && random.chance(70),
             rooms_panic: nodes && random.chance(50),
-            coalesces: random.one_of(&[0, 50]),
+            lags_at: random.one_of(&[2, 12, usize::MAX]),
             sabotage,
         }
     }

@@ -24,6 +24,8 @@ pub(crate) enum Sabotage {
     ForgetTicks,
     /// Messages to clients get lost.
     DropDeltas,
+    /// A client that lagged is not told what it missed.
+    ForgetCatchUp,
     /// Commands are taken however many edits are under way.
     IgnoreBackPressure,
 }
@@ -41,6 +43,13 @@ fn is_caught(sabotage: Sabotage, faults: Faults, expected: &[Invariant]) {
 #[test]
 fn an_acknowledgement_before_the_append_is_caught() {
     is_caught(Sabotage::AnswerBeforeAppend, Faults::Store, &[Invariant::AcknowledgedIsStored]);
+}
+
+#[test]
+fn a_client_that_is_never_told_what_it_missed_is_caught() {
+    let behind =
+        [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees, Invariant::PresenceIsRight];
+    is_caught(Sabotage::ForgetCatchUp, Faults::Bus, &behind);
 }
 
 #[test]
@@ -78,7 +87,8 @@ fn somebody_who_is_gone_and_never_leaves_is_caught() {
 
 #[test]
 fn a_value_that_never_reached_a_client_is_caught() {
-    is_caught(Sabotage::DropDeltas, Faults::Bus, &[Invariant::NobodyMissesAValue]);
+    let behind = [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees];
+    is_caught(Sabotage::DropDeltas, Faults::Bus, &behind);
 }
 
 #[test]

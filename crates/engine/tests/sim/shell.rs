@@ -45,7 +45,7 @@ impl World {
                     for session in &subscribers {
                         let is_lost = self.plan.is(Sabotage::DropDeltas) && self.random.chance(10);
                         if !is_lost {
-                            self.send(*session, message.clone());
+                            self.show(node, document, *session, &message);
                         }
                     }
                 }
@@ -59,7 +59,9 @@ impl World {
                     slot.windows.push(window);
                 }
                 Effect::BroadcastPresence(message) => {
-                    watchers.iter().for_each(|session| self.send(*session, message.clone()));
+                    for session in &watchers {
+                        self.show(node, document, *session, &message);
+                    }
                 }
                 Effect::Append { ticket, deltas } => {
                     let slot = self.nodes[node].slots.get_mut(&document).unwrap();
@@ -87,15 +89,32 @@ impl World {
     }
 
     fn send(&mut self, session: SessionId, message: ServerMessage) {
-        let coalesces = self.random.chance(self.plan.coalesces);
-        let Some(connection) = self.connections.get_mut(&session) else { return };
-        if let (true, ServerMessage::Delta { document, field, .. }) = (coalesces, &message) {
-            connection.to_client.retain(|waiting| {
-                !matches!(waiting, ServerMessage::Delta { document: of, field: other, .. }
-                    if of == document && other == field)
-            });
+        if let Some(connection) = self.connections.get_mut(&session) {
+            connection.to_client.push_back(message);
         }
-        connection.to_client.push_back(message);
+    }
+
+    /// Sends what a later message replaces, or has it noted for a client that lags.
+    fn show(&mut self, node: usize, document: usize, session: SessionId, message: &ServerMessage) {
+        let Some(connection) = self.connections.get_mut(&session) else { return };
+        connection.is_lagging |= connection.to_client.len() > self.plan.lags_at;
+        if connection.is_lagging {
+            let room = self.nodes[node].slots.get_mut(&document).unwrap().room.as_mut();
+            assert!(room.unwrap().miss(session, message), "{message:?} can't be made up for");
+        } else {
+            connection.to_client.push_back(message.clone());
+        }
+    }
+
+    /// A client has read what waited for it, so its rooms are asked for what it missed.
+    pub(crate) fn catch_up(&mut self, session: SessionId) {
+        let connection = self.connections.get_mut(&session).unwrap();
+        if !std::mem::take(&mut connection.is_lagging) || self.plan.is(Sabotage::ForgetCatchUp) {
+            return;
+        }
+        for slot in self.nodes[connection.node].slots.values_mut() {
+            slot.mailbox.push_back((session, Command::CatchUp));
+        }
     }
 
     /// A room takes one command from its mailbox, if it has place for it.

@@ -305,6 +305,9 @@ impl World {
             return true;
         }
         let Some(message) = connection.to_client.pop_front() else { return false };
+        if connection.to_client.is_empty() {
+            self.catch_up(session);
+        }
         self.note(|| format!("client {at} reads {message:?}"));
         let answer = self.clients[at].receive(message);
         self.send_all(at, answer);
@@ -327,6 +330,7 @@ impl World {
             session: Session::new(session, name, identity, Limits::default()),
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
+            is_lagging: false,
         };
         self.connections.insert(session, connection);
         self.clients[at].session = Some(session);

@@ -40,7 +40,7 @@ async fn a_client_that_reads_late_costs_little_memory_and_then_gets_the_latest_v
     ];
     let server = start_server(&database.url(), &settings).await;
     // As many fields as are on their way at a time: each change is sent to everybody.
-    let plan = Plan { documents: &["doc"], fields: 64, window: 64, padding: 2_000, edits_max: 0 };
+    let plan = Plan { documents: &["doc"], fields: 64, window: 64, padding: 8_000, edits_max: 0 };
     let writers = Writer::several(2, server.address(), &plan).await;
     // The same work without the slow reader first: its peak, buffers of all kinds included, moves
     // by more than an outbox from one run of the machine to the next.
@@ -52,7 +52,8 @@ async fn a_client_that_reads_late_costs_little_memory_and_then_gets_the_latest_v
     slow.subscribe("doc").await;
     let writers = write(writers, 5_000).await;
     let grown = memory_peak_bytes(&server).saturating_sub(before);
-    assert!(grown < 14 << 20, "the server needed {grown} bytes more for 20 MB of deltas");
+    // Peaks of one work differ by some megabytes; without a bound it would hold all that was sent.
+    assert!(grown < 40 << 20, "the server needed {grown} bytes more for 80 MB of deltas");
 
     // It was told of 10,000 edits by the values that they left, each with a stamp that is not older
     // than what it was told before.
