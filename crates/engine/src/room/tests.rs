@@ -7,13 +7,16 @@ mod peers;
 mod windows;
 
 use super::*;
-use crate::delta::Change;
-use crate::document::Document;
-use crate::ids::FieldName;
+use crate::clock::VectorClock;
+use crate::delta::{Change, Changes, DeltaId};
+use crate::ids::{FieldName, NodeId};
 use crate::limits::{
-    AWARENESS_CLIENTS_PER_SESSION_MAX, COUNTER_AHEAD_MAX, COUNTER_JUMP_TO_MAX, VALUE_BYTES_MAX,
+    AWARENESS_CLIENTS_PER_SESSION_MAX, COUNTER_AHEAD_MAX, COUNTER_JUMP_TO_MAX,
+    FEEDBACK_CLIENTS_MAX, VALUE_BYTES_MAX,
 };
+use crate::position::{Delivery, Epoch};
 use crate::wire::message::Presence;
+use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
 const EPOCH: Epoch = Epoch(7);
 const ANN: SessionId = SessionId(1);
