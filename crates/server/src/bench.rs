@@ -9,6 +9,7 @@ mod nodes;
 mod report;
 mod store;
 mod target;
+mod text;
 
 use std::time::Duration;
 
@@ -66,6 +67,9 @@ pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
         &BenchScenario::Fanout { documents, readers, window } => {
             let target = Target::of(flags).await?;
             fan_out(&target, documents, readers, window, seconds).await
+        }
+        &BenchScenario::Text { characters } => {
+            text::run(&Target::of(flags).await?, characters, seconds).await
         }
         &BenchScenario::Presence { clients } => {
             presence(&Target::of(flags).await?, clients, seconds).await

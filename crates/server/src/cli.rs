@@ -96,6 +96,12 @@ pub enum BenchScenario {
         #[arg(long, default_value_t = 4_000)]
         kilobytes: u32,
     },
+    /// A long text: what typing into it takes, and what it does to the edits of other documents
+    Text {
+        /// Characters, each typed by itself
+        #[arg(long, default_value_t = 100_000)]
+        characters: u32,
+    },
     /// Presence: clients in one document that each move their cursor once a second
     Presence {
         /// Clients

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use synckit_engine::json::write_string;
 use synckit_engine::wire::MessageType;
 use synckit_engine::wire::frame::HEADER_BYTES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -191,6 +192,53 @@ impl Client {
                 return Err(Error::Answer(error));
             }
         }
+    }
+
+    /// Sends the state of a text; gives how long the acknowledgement took.
+    pub(super) async fn send_text(&mut self, state: &str) -> Result<Duration, Error> {
+        self.sent += 1;
+        let (document, name, count) = (&self.document, &self.name, self.sent);
+        let mut payload = format!(
+            "{{\"documentId\":\"{document}\",\"messageId\":\"t{count}\",\"deltas\":[{{\
+             \"type\":\"text-state\",\"clientId\":\"{name}\",\"timestamp\":{},\
+             \"clock\":{{\"{name}\":{count}}},\"state\":",
+            now_millis()
+        )
+        .into_bytes();
+        write_string(&mut payload, state);
+        payload.extend_from_slice(b"}]}");
+        let mut frame = Vec::new();
+        write_frame(&mut frame, MessageType::DeltaBatch, &payload);
+        let sent = std::time::Instant::now();
+        let mut written = 0;
+        // What the server says meanwhile is read, or neither side would go on.
+        let mut acked = None;
+        while acked.is_none() {
+            let (mut from_server, mut to_server) = self.stream.split();
+            tokio::select! {
+                count = to_server.write(&frame[written..]), if written < frame.len() => {
+                    written += count?;
+                    continue;
+                }
+                read = from_server.read_buf(&mut self.buffer) => {
+                    if read? == 0 {
+                        return Err(Error::Answer("the server closed the connection".to_owned()));
+                    }
+                }
+            }
+            let mut refused = None;
+            self.take_frames(|code, payload| match MessageType::from_code(code) {
+                Some(MessageType::Ack) => acked = Some(sent.elapsed()),
+                Some(MessageType::Error) => {
+                    refused = Some(String::from_utf8_lossy(payload).into_owned());
+                }
+                _ => {}
+            })?;
+            if let Some(error) = refused {
+                return Err(Error::Answer(error));
+            }
+        }
+        Ok(acked.unwrap_or_default())
     }
 
     /// Says where its cursor is once a second, first after `pause`, until `end`; gives how long

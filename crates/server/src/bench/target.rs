@@ -13,6 +13,9 @@ use crate::cli::BenchFlags;
 /// Linux counts process times in hundredths of a second, whatever the kernel's own tick.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What [`super::text`] sends takes 310 bytes a character.
+const FRAMES_OF_LONG_TEXTS: &str = "ws.max_frame_bytes=128MiB";
+
 /// What the child prints when it listens.
 const READY: &str = "listening on http://";
 
@@ -56,6 +59,7 @@ impl Target {
             .args(flags)
             .args(["--urls", "http://127.0.0.1:0", "--set", "auth.required=false"])
             .args(["--set", "ws.max_connections=0", "--set", "ws.max_connections_per_ip=0"])
+            .args(["--set", FRAMES_OF_LONG_TEXTS])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

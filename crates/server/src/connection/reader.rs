@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use synckit_engine::ids::DocumentId;
@@ -11,7 +12,7 @@ use synckit_engine::room::Command;
 use synckit_engine::session::{Effect, Identity, Session};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -25,6 +26,9 @@ use crate::time::{millis, now_millis};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
 const READ_BYTES: usize = 64 << 10;
+
+/// How long the last frame to a silent client may take.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How many rooms a command is offered to: the one that is known, and one that is opened anew
 /// because that one has failed.
@@ -94,7 +98,7 @@ impl Reader {
                 readable = socket.readable() => readable,
                 _ = heartbeat.tick() => {
                     if last_heard.elapsed() >= heartbeat_timeout {
-                        return self.give_up();
+                        return self.time_out().await;
                     }
                     self.outbox.push(ping_frame());
                     continue;
@@ -249,6 +253,14 @@ impl Reader {
             .on(&document)
             .answering(message.message_id());
         self.outbox.send(&ServerMessage::Error(error));
+    }
+
+    /// The client was silent too long. It may still be there and read why.
+    async fn time_out(&self) {
+        self.outbox.close(CloseCode::TryAgainLater, "Heartbeat timeout");
+        if timeout(GOODBYE_WITHIN, self.gone.cancelled()).await.is_err() {
+            self.give_up();
+        }
     }
 
     /// The client is gone without a goodbye.
