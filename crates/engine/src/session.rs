@@ -156,7 +156,10 @@ impl Session {
                 self.take(now, incoming, bytes.len(), effects);
             }
             Err(error) => {
-                self.broken_frames += 1;
+                // A message that can be read and is refused is no sign of a client that can't speak.
+                if error.code == ErrorCode::InvalidMessage {
+                    self.broken_frames += 1;
+                }
                 effects.push(Effect::Reply(ServerMessage::Error(*error)));
                 if self.broken_frames >= BROKEN_FRAMES_MAX {
                     let reason = "Too many invalid messages";

@@ -575,6 +575,9 @@ fn only_broken_frames_in_a_row_close_the_connection() {
     for _ in 1..BROKEN_FRAMES_MAX {
         assert!(!closes(&it.hears("broken")));
     }
+    for _ in 0..BROKEN_FRAMES_MAX {
+        assert!(!closes(&it.hears(&delta(r#","clientId":"server""#))), "read, and refused");
+    }
     assert!(closes(&it.hears("broken")));
 }
 

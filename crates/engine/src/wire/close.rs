@@ -9,7 +9,7 @@ pub enum CloseCode {
     GoingAway,
     /// A frame that is no WebSocket, or not UTF-8 where it must be. Don't come back unchanged.
     ProtocolError,
-    /// Not authenticated, or too many connections. Come back with other credentials, or later.
+    /// Not authenticated, or nothing but broken messages. Come back with other credentials, or mended.
     PolicyViolation,
     /// A message over the size limit. Don't send it again.
     MessageTooBig,

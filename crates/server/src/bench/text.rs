@@ -3,58 +3,69 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Error;
-use super::client::Client;
+use super::client::{Client, Seen};
 use super::report::{self, Latencies};
 use super::target::Target;
 
-/// Types into a text for a while, letter by letter, each sent when the one before is acknowledged;
-/// an editor of another document does the same before and meanwhile.
+/// Types into a text letter by letter, each sent when the one before is acknowledged, first with
+/// nothing beside it and then beside an editor of another document, who had worked alone before.
 pub(super) async fn run(
     target: &Target,
     characters: u32,
     duration: Duration,
 ) -> Result<String, Error> {
     let (text, other) = (format!("bench-{}-text", target.run()), format!("bench-{}", target.run()));
-    let mut writer = Client::connect(target.address(), &text, 0).await?;
-    let editor = Client::connect(target.address(), &other, 1).await?;
+    let mut typist = Client::connect(target.address(), &text, 0).await?;
     let mut state = State::default();
     (0..characters).for_each(|_| state.type_letter());
-    let first = writer.send_text(&state.to_json()).await?;
+    let first = typist.send_text(&state.to_json()).await?;
 
-    let alone = editor.write_for(1, Instant::now() + duration).await?;
-    let editor = Client::connect(target.address(), &other, 2).await?;
     let cpu = target.cpu();
     let started = Instant::now();
-    let edits = tokio::spawn(editor.write_for(1, started + duration));
-    let mut typed = Latencies::default();
-    while started.elapsed() < duration {
-        state.type_letter();
-        typed.add(vec![writer.send_text(&state.to_json()).await?]);
-    }
+    let letters = type_until(&mut typist, &mut state, started + duration).await?;
     let (elapsed, cpu) = (started.elapsed(), target.cpu_since(cpu));
-    let beside = edits.await.map_err(|error| Error::Answer(error.to_string()))??;
-    let megabytes = state.to_json().len() / 1_000_000;
     let title = format!(
-        "a text of {characters} characters typed one by one, {megabytes} MB of state\n  \
-         first sent and acknowledged in {:.0} ms; then letter by letter:",
+        "a text of {characters} characters typed one by one, {:.1} MB of state\n  \
+         sent and acknowledged in {:.0} ms; then letter by letter:",
+        f64::from(u32::try_from(state.to_json().len()).unwrap_or(u32::MAX)) / 1e6,
         first.as_secs_f64() * 1_000.0
     );
-    let mut out = report::load(&title, "letters", typed, elapsed, cpu);
-    for (what, seen) in [("without it", alone), ("beside it", beside)] {
+    let mut out = report::load(&title, "letters", letters, elapsed, cpu);
+
+    let mut edits = |title: &str, seen: Seen| {
         let mut acks = Latencies::default();
         acks.add(seen.acks);
-        out += &report::load(
-            &format!("one editor of another document, {what}"),
-            "edits",
-            acks,
-            duration,
-            None,
-        );
+        out += &report::load(title, "edits", acks, duration, None);
+    };
+    let alone = Client::connect(target.address(), &other, 1).await?;
+    edits("an editor of another document", alone.write_for(1, Instant::now() + duration).await?);
+    let beside = Client::connect(target.address(), &other, 2).await?;
+    let end = Instant::now() + duration;
+    let mut editing = JoinSet::new();
+    editing.spawn(beside.write_for(1, end));
+    type_until(&mut typist, &mut state, end).await?;
+    while let Some(done) = editing.join_next().await {
+        let seen = done.map_err(|error| Error::Answer(error.to_string()))??;
+        edits("the same while somebody types into the text", seen);
     }
     Ok(out)
+}
+
+async fn type_until(
+    typist: &mut Client,
+    state: &mut State,
+    end: Instant,
+) -> Result<Latencies, Error> {
+    let mut letters = Latencies::default();
+    while Instant::now() < end {
+        state.type_letter();
+        letters.add(vec![typist.send_text(&state.to_json()).await?]);
+    }
+    Ok(letters)
 }
 
 /// What a client that typed a text letter by letter sends.

@@ -12,7 +12,7 @@ use synckit_engine::room::Command;
 use synckit_engine::session::{Effect, Identity, Session};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -90,17 +90,23 @@ impl Reader {
     async fn read_all(&mut self, socket: &OwnedReadHalf) {
         let Settings { heartbeat_interval, heartbeat_timeout, .. } = self.settings;
         let mut last_heard = Instant::now();
-        let mut heartbeat = interval_at(last_heard + heartbeat_interval, heartbeat_interval);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_ping = last_heard + heartbeat_interval;
+        let heartbeat = sleep_until(next_ping);
+        tokio::pin!(heartbeat);
         let gone = self.gone.clone();
         loop {
             let readable = tokio::select! {
                 readable = socket.readable() => readable,
-                _ = heartbeat.tick() => {
-                    if last_heard.elapsed() >= heartbeat_timeout {
+                () = &mut heartbeat => {
+                    let now = Instant::now();
+                    if now >= last_heard + heartbeat_timeout {
                         return self.time_out().await;
                     }
-                    self.outbox.push(ping_frame());
+                    if now >= next_ping {
+                        self.outbox.push(ping_frame());
+                        next_ping = now + heartbeat_interval;
+                    }
+                    heartbeat.as_mut().reset(next_ping.min(last_heard + heartbeat_timeout));
                     continue;
                 }
                 () = self.outbox.caught_up() => {
@@ -115,13 +121,15 @@ impl Reader {
             let mut effects = Vec::new();
             match self.read_once(socket, &mut effects) {
                 Ok(0) => return self.give_up(),
-                Ok(_) => last_heard = Instant::now(),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => return self.give_up(),
             }
             if self.perform(effects).await == After::Stop {
                 return;
             }
+            // Only now: while a room has no place for it, the client is not listened to.
+            last_heard = Instant::now();
         }
     }
 

@@ -5,6 +5,7 @@ use synckit_testkit::ServerProcess;
 use tokio::time::Instant;
 
 use crate::client::{Client, Options, TurnedAway};
+use crate::hostile::TRY_AGAIN_LATER;
 use crate::setup::{http_get, memory_server_command, until};
 
 async fn until_open(server: &ServerProcess, connections: u64) {
@@ -80,7 +81,7 @@ async fn a_client_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
     let silent_since = Instant::now();
     let ends = async {
         let closed = silent.until_closed().await;
-        assert_eq!(closed.code, None, "{closed:?}");
+        assert_eq!(closed.code, Some(TRY_AGAIN_LATER), "{closed:?}");
         let waited = silent_since.elapsed();
         assert!(waited >= timeout - Duration::from_millis(100), "dropped after {waited:?}");
     };

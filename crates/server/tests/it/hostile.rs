@@ -6,6 +6,8 @@ use crate::messages::masked_frame;
 use crate::setup::memory_server_command;
 
 const PROTOCOL_ERROR: u16 = 1002;
+/// Come back and synchronise.
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 const POLICY_VIOLATION: u16 = 1008;
 const MESSAGE_TOO_BIG: u16 = 1009;
 
@@ -99,7 +101,7 @@ async fn a_frame_that_announces_more_than_ever_comes_ends_with_the_heartbeat() {
         bystanders.writer.until_pinged(20),
         bystanders.reader.until_pinged(20),
     );
-    assert_eq!(closed.code, None, "{closed:?}");
+    assert_eq!(closed.code, Some(TRY_AGAIN_LATER), "{closed:?}");
     bystanders.notice_nothing().await;
 }
 
