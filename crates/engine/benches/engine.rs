@@ -143,7 +143,7 @@ fn next_frame(frame: &mut Vec<u8>, count: u64) {
 
 fn room(bench: &mut Criterion) {
     let id = DocumentId::new("doc-1").unwrap();
-    let mut room = Room::new(id.clone(), Snapshot::default(), Limits::default());
+    let mut room = Room::new(id.clone(), Snapshot::default(), Limits::default()).alone();
     let mut session = Session::new(
         SessionId(1),
         client("node-conn-1"),
@@ -181,7 +181,7 @@ fn room(bench: &mut Criterion) {
         );
     });
 
-    let mut large = Room::new(id, large_snapshot(), Limits::default());
+    let mut large = Room::new(id, large_snapshot(), Limits::default()).alone();
     for (name, replay) in [("state", false), ("state and replay", true)] {
         bench.bench_function(&format!("join of 10,000 fields/{name}"), |bench| {
             bench.iter(|| {
