@@ -201,7 +201,7 @@ const FAULTY = {
   'a block without text': stateOf([{ text: '' }]),
   'more clusters than its clock counts': stateOf([{ text: 'abc' }]),
   'blocks that overlap': stateOf([{ id: nodeId('c', 2) }, { id: nodeId('c', 3) }]),
-  'a clock above 2^48': stateOf([{}], 2 ** 48 + 1),
+  'a clock above what is counted exactly': stateOf([{}], 2 ** 53),
 };
 
 for (const [what, state] of Object.entries(FAULTY)) {
@@ -222,6 +222,16 @@ for (const [what, state] of Object.entries(FAULTY)) {
     await client.close();
   });
 }
+
+scenario(context, 'a text whose clock would leave the others no numbers is refused', async () => {
+  const documentId = unique('document');
+  const client = await connect();
+  client.writeBatch(documentId, [{ type: 'text-state', state: stateOf([{}], 2 ** 48 + 1) }]);
+  const { body } = await client.expect({ type: 'error' });
+  assert.equal(body.details.code, 'INVALID_CLOCK');
+  assert.equal((await client.read(documentId)).body.textState, undefined);
+  await client.close();
+});
 
 const UNSUPPORTED = {
   'an insertion by position': { type: 'text', operation: 'insert', position: 0, value: 'x' },
