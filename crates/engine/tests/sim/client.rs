@@ -248,6 +248,10 @@ impl Client {
             ServerMessage::SyncResponse { document, state, clock, text, .. } => {
                 let reads_state = self.kind == Kind::ReadsState;
                 let at = place(&document);
+                if self.kind == Kind::Plain {
+                    // All there is of a set follows; nothing, if nobody ever touched it.
+                    self.views[at].set.clear();
+                }
                 if let Some((state, _)) = text {
                     self.views[at].read(&serde_json::from_str::<String>(state.as_str()).unwrap());
                 }
