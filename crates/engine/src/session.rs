@@ -3,6 +3,7 @@
 //! Synchronous and without IO: bytes come in, [`Effect`]s go out. It knows neither sockets nor
 //! documents' content.
 
+mod allowance;
 mod chunks;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use crate::wire::{
     ClientMessage, CloseCode, Edit, ErrorCode, ErrorReply, FrameKind, Framing, Incoming,
     ServerMessage, decode,
 };
+use allowance::Allowance;
 use chunks::Chunks;
 
 /// Who a connection is and what it may do.
@@ -389,39 +391,6 @@ impl Session {
 
     fn generate_id(&mut self) -> String {
         format!("m-{}", self.next_serial())
-    }
-}
-
-/// How many more messages a connection may send now: full after a minute of silence.
-#[derive(Debug)]
-struct Allowance {
-    per_minute: u32,
-    /// In parts of a message, of which a millisecond earns `per_minute`.
-    left: u64,
-    counted_at: Millis,
-}
-
-/// Milliseconds of a minute, and so parts of a message.
-const MINUTE: u64 = 60_000;
-
-impl Allowance {
-    fn new(per_minute: u32) -> Self {
-        Self { per_minute, left: u64::from(per_minute) * MINUTE, counted_at: 0 }
-    }
-
-    fn spend(&mut self, now: Millis) -> Result<(), ErrorReply> {
-        if self.per_minute == 0 {
-            return Ok(());
-        }
-        let per_minute = u64::from(self.per_minute);
-        let earned = now.saturating_sub(self.counted_at).saturating_mul(per_minute);
-        self.left = self.left.saturating_add(earned).min(per_minute * MINUTE);
-        self.counted_at = self.counted_at.max(now);
-        match self.left.checked_sub(MINUTE) {
-            Some(left) => self.left = left,
-            None => return Err(ErrorReply::new(ErrorCode::RateLimitExceeded)),
-        }
-        Ok(())
     }
 }
 

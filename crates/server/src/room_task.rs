@@ -1,6 +1,7 @@
 //! The task around one room: it loads the document, feeds the room, and does what the room says.
 
 mod fan_out;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,11 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
-use synckit_engine::room::{Command, Effect, Input, Room, Window};
+use synckit_engine::room::{Command, Effect, Input, Room};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use synckit_store::StoreError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::committer::Ticket;
 use crate::connection::outbox::Outbox;
@@ -23,6 +24,7 @@ use crate::loader::{self, Backoff, Loaded, Missing, Tail};
 use crate::mailbox::RoomMessage;
 use crate::time::now_millis;
 use fan_out::FanOut;
+use windows::Windows;
 
 /// How long a room stays after the last connection has left: a reload of the page should find
 /// the document in memory.
@@ -66,28 +68,6 @@ pub(crate) struct RoomTask {
     tail: Tail,
     fan_out: FanOut,
     windows: Windows,
-}
-
-/// When the windows end that the room wants to hear of.
-#[derive(Debug, Default)]
-struct Windows {
-    text: Option<Instant>,
-    presence: Option<Instant>,
-}
-
-impl Windows {
-    fn of(&mut self, window: Window) -> &mut Option<Instant> {
-        match window {
-            Window::Text => &mut self.text,
-            Window::Presence => &mut self.presence,
-        }
-    }
-
-    fn next(&self) -> Option<(Instant, Window)> {
-        let text = self.text.map(|end| (end, Window::Text));
-        let presence = self.presence.map(|end| (end, Window::Presence));
-        text.into_iter().chain(presence).min_by_key(|(end, _)| *end)
-    }
 }
 
 impl RoomTask {
@@ -218,10 +198,7 @@ impl RoomTask {
                 Effect::Relay(client, message) => {
                     self.fan_out.relay(room.others(&client), message);
                 }
-                Effect::Open(window, ms) => {
-                    let end = Instant::now() + Duration::from_millis(ms);
-                    *self.windows.of(window) = Some(end);
-                }
+                Effect::Open(window, ms) => self.windows.open(window, ms),
                 Effect::BroadcastPresence(message) => {
                     let messages = fan_out::broadcast_presence(message, &mut effects);
                     self.fan_out.broadcast(room.watchers(), messages).await.note(room);
@@ -313,7 +290,6 @@ pub(crate) async fn run(mut task: RoomTask) {
     let mut answers = Vec::new();
     let mut idle_since = Instant::now();
     loop {
-        let window = task.windows.next();
         if !room.is_idle() {
             idle_since = Instant::now();
         }
@@ -330,8 +306,7 @@ pub(crate) async fn run(mut task: RoomTask) {
                     handle(room, input, &mut effects);
                 }
             }
-            Some((_, window)) = async { Some((sleep_until(window?.0).await, window?.1)) } => {
-                *task.windows.of(window) = None;
+            Some(window) = task.windows.over() => {
                 handle(room, Input::Over(window), &mut effects);
             }
             Some(message) = task.mailbox.recv(), if room.has_room() => {
