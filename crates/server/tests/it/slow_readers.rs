@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use synckit_testkit::{Postgres, ServerProcess};
 
 use crate::client::{Client, Options};
+use crate::hostile::TRY_AGAIN_LATER;
 use crate::load::{Load, Plan, Writer};
 use crate::setup::{http_get, memory_server_command, start_server, until};
 use crate::stored::assert_shows_all;
@@ -93,4 +95,19 @@ async fn a_client_that_never_reads_again_is_dropped_when_its_time_is_over() {
     })
     .await;
     drop(deaf);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_more_than_it_reads_is_told_to_come_back() {
+    let server = memory_server_command(&["ws.max_outbox_bytes=64KiB"]).start().await;
+    let options = Options { receive_buffer: Some(4_096), ..Options::default() };
+    let mut greedy = Client::connect_with(server.address(), options).await;
+    greedy.set("doc", "field", json!("x".repeat(900_000))).await;
+    // 100 MB of answers: far more than the kernel holds for it.
+    for _ in 0..60 {
+        greedy.send_text(r#"{"type":"subscribe","documentId":"doc"}"#).await;
+    }
+    let closed = greedy.until_closed().await;
+    assert_eq!(closed.code, Some(TRY_AGAIN_LATER), "{closed:?}");
+    Client::connect(server.address()).await.subscribe("doc").await;
 }
