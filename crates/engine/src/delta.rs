@@ -291,6 +291,47 @@ mod tests {
     }
 
     #[test]
+    fn the_stored_form_of_operations_does_not_change() {
+        let json = |text: &str| JsonText::parse(text).unwrap();
+        for (changes, data) in [
+            (Changes::Count(-2), r#"["counter",-2]"#),
+            (Changes::Set(SetChange::Add(json("1e400"))), r#"["set","add",1e400]"#),
+            (Changes::Set(SetChange::Remove(json("null"))), r#"["set","remove",null]"#),
+            (Changes::Set(SetChange::Clear), r#"["set","clear"]"#),
+            (Changes::Format(json(r#"{"a": 1}"#)), r#"["richtext",{"a": 1}]"#),
+        ] {
+            let stamp = Stamp { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
+            let delta = Delta::of(&stamp, changes);
+            assert_eq!(delta.data(), data);
+            assert_eq!(Delta::parse_data(data).unwrap(), delta.changes);
+        }
+        for data in
+            ["[]", "[\"counter\"]", "[\"counter\",1.5]", "[\"tree\",1]", "[\"set\",\"add\"]"]
+        {
+            assert!(Delta::parse_data(data).is_err(), "{data}");
+        }
+    }
+
+    #[test]
+    fn operations_of_one_number_and_time_have_ids_of_their_own() {
+        let json = |text: &str| JsonText::parse(text).unwrap();
+        let stamp = Stamp { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
+        let ids = [
+            Changes::Fields(vec![(field("counter"), Change::Delete)]),
+            Changes::Count(1),
+            Changes::Set(SetChange::Add(json("1"))),
+            Changes::Set(SetChange::Add(json("2"))),
+            Changes::Set(SetChange::Remove(json("1"))),
+            Changes::Set(SetChange::Clear),
+            Changes::Format(json("1")),
+        ]
+        .map(|changes| Delta::of(&stamp, changes).id);
+        let different: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len());
+        assert_eq!(Delta::of(&stamp, Changes::Count(1)).id, ids[1], "a retry");
+    }
+
+    #[test]
     fn a_tombstone_is_known_by_its_one_member() {
         assert_eq!(value(r#"{"__deleted":true}"#), Change::Delete);
         assert_eq!(value(r#"{ "__deleted" : true }"#), Change::Delete);

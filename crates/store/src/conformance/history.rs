@@ -113,6 +113,11 @@ pub async fn s5_data_is_kept_to_the_letter(store: &dyn DocumentStore) {
         r#"{"z":{"b":1,"a":2,"b":3,"__proto__":null},"":[],"__proto__":{}," ":[ 1 , 2 ]}"#,
         r#"{"gone":{"__deleted":true},"not":{"__deleted":false},"nothing":null}"#,
         "{}",
+        r#"["counter",-9007199254740991]"#,
+        r#"["set","add",{"b":1e400,"a":"\ud800\u0000"}]"#,
+        r#"["set","remove",null]"#,
+        r#"["set","clear"]"#,
+        r#"["richtext",{"type":"richtext","operation":"format","attributes":{"b":true}}]"#,
     ];
     let deltas: Vec<_> =
         (1..).zip(data).map(|(counter, data)| delta_with_data("x", counter, data)).collect();
