@@ -125,24 +125,19 @@ impl DocumentStore for PostgresStore {
     async fn delete(&self, id: &DocumentId) -> Result<bool, StoreError> {
         let delete = async {
             let session = self.connections.session().await?;
-            let lock = session.ready(statements::LOCK_FOR_DELETE).await?;
-            let deltas = session.ready(statements::DELETE_DELTAS).await?;
             let document = session.ready(statements::DELETE).await?;
+            let deltas = session.ready(statements::DELETE_DELTAS).await?;
             let parameters: Parameters<'_> = &[&id.as_str()];
-            // The deltas are removed by a statement of its own, after the lock: so it sees those
-            // that were appended while this call waited.
-            let (begun, locked, deltas, document, committed) = tokio::join!(
+            let (begun, document, deltas, committed) = tokio::join!(
                 biased;
                 session.begin(),
-                session.query(&lock, parameters),
-                session.count(&deltas, parameters),
                 session.count(&document, parameters),
+                session.count(&deltas, parameters),
                 session.commit(),
             );
             begun?;
-            locked?;
-            deltas?;
             let count = document?;
+            deltas?;
             committed?;
             session.release();
             Ok(count > 0)

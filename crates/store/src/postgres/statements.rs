@@ -144,14 +144,8 @@ INSERT INTO documents (id) VALUES ($1::text) ON CONFLICT (id) DO NOTHING
 pub(super) const EXISTS: Statement =
     Statement { text: "SELECT 1 FROM documents WHERE id = $1::text", types: &[Type::TEXT] };
 
-pub(super) const LOCK_FOR_DELETE: Statement = Statement {
-    text: "SELECT 1 FROM documents WHERE id = $1::text FOR UPDATE",
-    types: &[Type::TEXT],
-};
-
-pub(super) const DELETE_DELTAS: Statement =
-    Statement { text: "DELETE FROM deltas WHERE document_id = $1::text", types: &[Type::TEXT] };
-
+/// Comes first, and keeps everybody else away from the document and its name until the transaction
+/// ends. One that has waited for another delete removes nothing, whatever life came after that.
 pub(super) const DELETE: Statement =
     Statement { text: "DELETE FROM documents WHERE id = $1::text", types: &[Type::TEXT] };
 

@@ -4,9 +4,7 @@ use synckit_engine::clock::VectorClock;
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::ClientId;
 use synckit_engine::position::{Epoch, Position, Seq};
-use synckit_store::{
-    Append, Appended, Delivery, DeltaPage, DocumentStore, NumberedDelta, StorageProvider,
-};
+use synckit_store::{Append, Delivery, DeltaPage, DocumentStore, NumberedDelta, StorageProvider};
 use synckit_testkit::{Database, PgBouncer, Postgres};
 
 use crate::sqlite::{delta, document};
@@ -110,13 +108,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The answer to a batch that begins while `other` has been done and not been committed.
-async fn append_behind(
-    database: &Database,
-    store: &dyn DocumentStore,
-    other: &str,
-    batch: &[Append],
-) -> Vec<Appended> {
+/// The answer to a call that begins while `other` has been done and not been committed.
+async fn call_behind<T>(database: &Database, other: &str, call: impl Future<Output = T>) -> T {
     let (client, connection) =
         tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.expect("connect");
     let both = async {
@@ -127,10 +120,10 @@ async fn append_behind(
             while database.rows(waiting).await.is_empty() {}
             client.batch_execute("COMMIT").await.expect("commit");
         };
-        tokio::join!(store.append(batch), commit).0.expect("append")
+        tokio::join!(call, commit).0
     };
     tokio::select! {
-        appended = both => appended,
+        answer = both => answer,
         _ = connection => panic!("the connection ended"),
     }
 }
@@ -155,7 +148,8 @@ async fn check(database: &Database, provider: &impl StorageProvider) {
             store.delete(&document(name)).await.expect("delete");
         }
         let first = store.append(&batch(&[edit("x", 1, &[])])).await.expect("append");
-        let appended = append_behind(database, store, &other, &batch(&edits)).await;
+        let again = batch(&edits);
+        let appended = call_behind(database, &other, store.append(&again)).await.expect("append");
         for ((id, first), appended) in DOCUMENTS.iter().zip(first).zip(appended) {
             let record = store.get(&document(id)).await.expect("get").expect("a record");
             assert_eq!(record.head.epoch, appended.epoch, "{name}: {id}");
@@ -164,7 +158,11 @@ async fn check(database: &Database, provider: &impl StorageProvider) {
             assert!(numbers.eq(1..=record.head.seq.0), "{name}: {id} has no gaps");
             if *id == HELD {
                 assert_eq!(appended.deliveries, deliveries, "{name}");
-                assert_eq!(record.clock, clock, "{name}");
+                assert_eq!(
+                    store.vector_clock(&document(id)).await.expect("vector_clock"),
+                    clock,
+                    "{name}"
+                );
                 assert_eq!(appended.epoch != first.epoch, is_new_life, "{name}");
             } else {
                 assert_eq!(appended.epoch, first.epoch, "{name}: {id}");
@@ -177,6 +175,26 @@ async fn check(database: &Database, provider: &impl StorageProvider) {
 async fn an_append_that_has_waited_goes_on_from_what_it_finds() {
     let database = Postgres::shared().await.create_database().await;
     check(&database, &crate::postgres::provider(&database)).await;
+}
+
+#[tokio::test]
+async fn a_delete_that_has_waited_for_another_leaves_the_next_life_alone() {
+    let database = Postgres::shared().await.create_database().await;
+    let provider = crate::postgres::provider(&database);
+    provider.initialize().await.unwrap();
+    let (store, held) = (provider.documents(), document(HELD));
+    let first = Append { document: held.clone(), deltas: vec![edit("x", 1, &[])] };
+    store.append(&[first]).await.unwrap();
+    let other = format!(
+        "{DELETE}; INSERT INTO documents (id, head_seq) VALUES ('b', 1); {}",
+        insert_delta(1, "other-7")
+    );
+    assert!(!call_behind(&database, &other, store.delete(&held)).await.unwrap());
+    let head = store.get(&held).await.unwrap().unwrap().head;
+    assert_eq!(history(store, HELD, head.epoch).await.len(), 1);
+    assert!(store.delete(&held).await.unwrap());
+    let left = database.rows("SELECT count(*) FROM deltas").await;
+    assert_eq!(left, [["0"]]);
 }
 
 /// How two tables are joined is chosen by their sizes.
