@@ -145,8 +145,6 @@ pub struct DocumentRecord {
     pub id: DocumentId,
     /// The last delta that is stored.
     pub head: Position,
-    /// Every delta ever appended, merged.
-    pub clock: VectorClock,
     /// The newest snapshot, if there is one.
     pub snapshot: Option<StoredSnapshot>,
     /// When the document was first written.

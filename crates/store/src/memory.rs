@@ -91,7 +91,6 @@ impl MemoryDocument {
         DocumentRecord {
             id: id.clone(),
             head: self.position(),
-            clock: self.clock.clone(),
             snapshot: self.snapshot.clone(),
             created_at: self.created_at,
             updated_at: self.updated_at,

@@ -54,14 +54,19 @@ async fn check_refused(ground: &Ground, expected: &str) {
     assert!(finished.stderr.contains(expected), "{finished:?} lacks {expected:?}");
 }
 
-async fn check_life_of_a_schema(ground: &Ground) {
-    check_migrate(ground, &["--status"], 1, "pending 001_initial_schema\n").await;
-    check_migrate(ground, &["--plan"], 0, "would apply 001_initial_schema\n").await;
-    check_migrate(ground, &["--status"], 1, "pending 001_initial_schema\n").await;
-    let applied = "to apply: 001_initial_schema\napplied 001_initial_schema\n\
-        the schema is up to date\n";
-    check_migrate(ground, &[], 0, applied).await;
-    check_migrate(ground, &["--status"], 0, "applied 001_initial_schema 2").await;
+async fn check_life_of_a_schema(ground: &Ground, known: &[Migration]) {
+    let lines = |what: &str| -> String {
+        known.iter().map(|migration| format!("{what} {}\n", migration.version)).collect()
+    };
+    check_migrate(ground, &["--status"], 1, &lines("pending")).await;
+    check_migrate(ground, &["--plan"], 0, &lines("would apply")).await;
+    check_migrate(ground, &["--status"], 1, &lines("pending")).await;
+    let applied = lines("to apply:") + &lines("applied") + "the schema is up to date\n";
+    check_migrate(ground, &[], 0, &applied).await;
+    for migration in known {
+        let applied = format!("applied {} 2", migration.version);
+        check_migrate(ground, &["--status"], 0, &applied).await;
+    }
     check_migrate(ground, &["--plan"], 0, "the schema is up to date\n").await;
     check_migrate(ground, &[], 0, "the schema is up to date\n").await;
 
@@ -73,7 +78,7 @@ async fn check_life_of_a_schema(ground: &Ground) {
 #[tokio::test]
 async fn migrate_on_postgresql_plans_applies_and_tells() {
     let ground = Ground::postgres(Postgres::shared().await).await;
-    check_life_of_a_schema(&ground).await;
+    check_life_of_a_schema(&ground, postgres::migrate::MIGRATIONS).await;
     let Ground::Postgres { database, .. } = &ground else { unreachable!("made as such") };
     database.execute("UPDATE schema_migrations SET checksum = 'other'").await;
     check_refused(&ground, "001_initial_schema was changed after it had been applied").await;
@@ -88,7 +93,7 @@ async fn migrate_on_sqlite_plans_applies_and_tells() {
         migrate(&ground, &[flag]).await;
         assert!(!path.try_exists().unwrap(), "{flag} makes no file");
     }
-    check_life_of_a_schema(&ground).await;
+    check_life_of_a_schema(&ground, sqlite::migrate::MIGRATIONS).await;
     let server = ground.command(Compaction::Never).start().await;
     check_migrate(&ground, &[], 2, "another process uses this file; stop that process").await;
     assert!(server.terminate().await.success());

@@ -133,6 +133,4 @@ pub async fn s4_a_document_clock_is_the_merge_of_all(store: &dyn DocumentStore) 
     append(store, &id, &[with_clock(6, &[])]).await;
     let merged = clock(&[("a", 5), ("b", 2), ("c", 1), (quoted, 1 << 48)]);
     assert_eq!(store.vector_clock(&id).await.expect("vector_clock"), merged);
-    let record = store.get(&id).await.expect("get").expect("a record");
-    assert_eq!((record.clock, record.head.seq), (merged, Seq(6)));
 }

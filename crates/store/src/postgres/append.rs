@@ -5,11 +5,13 @@
 //! looked up, under lock, and left out. Each statement takes all deltas of a document or none.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 
-use synckit_engine::clock::VectorClock;
+use bytes::BytesMut;
 use synckit_engine::delta::Delta;
 use synckit_engine::position::{Epoch, Seq};
 use tokio_postgres::Row;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::contract::{Append, Appended, Delivery, check_batch};
 use crate::error::StoreError;
@@ -88,15 +90,12 @@ async fn write(
     let parameters: Parameters<'_> = &[
         &columns.documents,
         &columns.added,
-        &columns.only_clients,
-        &columns.only_counters,
-        &columns.clocks,
         &columns.delta_documents,
         &columns.places,
         &columns.ids,
         &columns.clients,
         &columns.data,
-        &columns.delta_clocks,
+        &columns.clocks,
         &columns.timestamps,
     ];
     let rows = match transaction {
@@ -262,15 +261,12 @@ fn seq(row: &Row, column: usize) -> Result<Seq, StoreError> {
 struct Columns<'a> {
     documents: Vec<&'a str>,
     added: Vec<i64>,
-    only_clients: Vec<Option<&'a str>>,
-    only_counters: Vec<Option<i64>>,
-    clocks: Vec<Option<String>>,
     delta_documents: Vec<i64>,
     places: Vec<i64>,
     ids: Vec<&'a str>,
     clients: Vec<&'a str>,
-    data: Vec<String>,
-    delta_clocks: Vec<String>,
+    data: Vec<JsonParameter>,
+    clocks: Vec<JsonParameter>,
     timestamps: Vec<i64>,
 }
 
@@ -287,31 +283,41 @@ impl<'a> Columns<'a> {
                 columns.places.push(super::read::signed(at as u64 + 1)?);
                 columns.ids.push(delta.id.as_str());
                 columns.clients.push(delta.client.as_str());
-                columns.data.push(delta.data());
-                columns.delta_clocks.push(super::read::clock_json(&delta.clock)?);
+                columns.data.push(JsonParameter(delta.data()));
+                columns.clocks.push(JsonParameter(super::read::clock_json(&delta.clock)?));
                 columns.timestamps.push(super::read::signed(delta.timestamp)?);
             }
             columns.documents.push(part.document());
             columns.added.push(super::read::signed(part.fresh.len() as u64)?);
-            columns.merge(part)?;
         }
         Ok(columns)
     }
-
-    /// What the document's clock has to be merged with.
-    fn merge(&mut self, part: &Part<'a>) -> Result<(), StoreError> {
-        let mut entries = part.fresh.iter().flat_map(|delta| delta.clock.iter());
-        if let (Some((client, counter)), None) = (entries.next(), entries.next()) {
-            self.only_clients.push(Some(client.as_str()));
-            self.only_counters.push(Some(super::read::signed(counter)?));
-            self.clocks.push(None);
-            return Ok(());
-        }
-        let mut merged = VectorClock::new();
-        part.fresh.iter().for_each(|delta| merged.merge(&delta.clock));
-        self.only_clients.push(None);
-        self.only_counters.push(None);
-        self.clocks.push(Some(super::read::clock_json(&merged)?));
-        Ok(())
-    }
 }
+
+/// JSON text on its way to the database, which reads it once as what it is, rather than as a text
+/// and then that.
+#[derive(Debug)]
+struct JsonParameter(String);
+
+impl ToSql for JsonParameter {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        if *ty == Type::JSONB {
+            out.extend_from_slice(&[JSONB_VERSION]);
+        }
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        [Type::JSON, Type::JSONB].contains(ty)
+    }
+
+    to_sql_checked!();
+}
+
+/// What a JSONB value begins with on the wire: text follows.
+const JSONB_VERSION: u8 = 1;

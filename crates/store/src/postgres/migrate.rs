@@ -12,10 +12,16 @@ use super::session::{Connections, Session};
 use super::statements::Statement;
 
 /// The files of `migrations/`, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: "001_initial_schema",
-    sql: include_str!("../../migrations/001_initial_schema.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: "001_initial_schema",
+        sql: include_str!("../../migrations/001_initial_schema.sql"),
+    },
+    Migration {
+        version: "002_clocks_and_ids",
+        sql: include_str!("../../migrations/002_clocks_and_ids.sql"),
+    },
+];
 
 /// Identifies the lock among those of other programs in the same database.
 const LOCK_KEY: i64 = 0x5379_6e63_4b69_7401;

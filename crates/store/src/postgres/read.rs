@@ -32,20 +32,19 @@ pub(super) fn clock(id: &DocumentId, json: &str) -> Result<VectorClock, StoreErr
     serde_json::from_str(json).map_err(|error| damaged(id, format!("vector clock: {error}")))
 }
 
-/// A row of the columns epoch, head, clock, snapshot, its clock, its number, and two times.
+/// A row of the columns epoch, head, snapshot, its clock, its number, and two times.
 pub(super) fn record(id: &DocumentId, row: &Row) -> Result<DocumentRecord, StoreError> {
     let epoch = Epoch(unsigned(row, 0)?);
-    let snapshot = match row.try_get::<_, Option<Vec<u8>>>(3)? {
-        Some(bytes) => Some(snapshot(id, epoch, bytes, row, 4)?),
+    let snapshot = match row.try_get::<_, Option<Vec<u8>>>(2)? {
+        Some(bytes) => Some(snapshot(id, epoch, bytes, row, 3)?),
         None => None,
     };
     Ok(DocumentRecord {
         id: id.clone(),
         head: Position { epoch, seq: Seq(unsigned(row, 1)?) },
-        clock: clock(id, row.try_get(2)?)?,
         snapshot,
-        created_at: row.try_get(6)?,
-        updated_at: row.try_get(7)?,
+        created_at: row.try_get(5)?,
+        updated_at: row.try_get(6)?,
     })
 }
 

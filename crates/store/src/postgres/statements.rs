@@ -18,20 +18,17 @@ pub(super) struct Statement {
 const WRITTEN: &[Type] = &[
     Type::TEXT_ARRAY,
     Type::INT8_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::INT8_ARRAY,
-    Type::TEXT_ARRAY,
     Type::INT8_ARRAY,
     Type::INT8_ARRAY,
     Type::TEXT_ARRAY,
     Type::TEXT_ARRAY,
-    Type::TEXT_ARRAY,
-    Type::TEXT_ARRAY,
+    Type::JSON_ARRAY,
+    Type::JSONB_ARRAY,
     Type::INT8_ARRAY,
 ];
 
-/// Moves the documents' heads, merges their clocks, and stores the deltas, numbered up to each head.
-/// Documents that aren't there are left out of the answer.
+/// Moves the documents' heads and stores the deltas, numbered up to each head. Documents that aren't
+/// there are left out of the answer.
 ///
 /// One statement rather than a transaction of several: it takes effect whole or not at all even
 /// when its connection is dropped in the middle. An update that has waited for a lock goes on with
@@ -39,36 +36,24 @@ const WRITTEN: &[Type] = &[
 /// snapshot), which is all it reads. A repeated delta violates a unique key. Rows are locked in the
 /// order of the first array; were it another order, two nodes might deadlock, which costs a retry.
 ///
-/// Parameters: for each document id, count of deltas, and either client and counter, where that is
-/// all there is to merge, or a clock; for each delta the place of its document, counted from 1, its
-/// own place in it, its id, client, data, clock and timestamp.
+/// Parameters: for each document its id and count of deltas; for each delta the place of its
+/// document, counted from 1, its own place in it, its id, client, data, clock and timestamp.
 pub(super) const APPEND: Statement = Statement {
     text: r#"
 WITH moved AS (
     UPDATE documents SET
         head_seq = documents.head_seq + batch.added,
-        vector_clock = documents.vector_clock || CASE WHEN batch.clock IS NULL
-            THEN jsonb_build_object(batch.client_id, greatest(
-                batch.counter, (documents.vector_clock ->> batch.client_id)::bigint))
-            -- Unpacks the stored clock once rather than for each entry.
-            ELSE (
-                SELECT coalesce(jsonb_object_agg(entry.key, greatest(
-                    entry.value::bigint, (stored.clock ->> entry.key)::bigint)), '{}')
-                FROM (SELECT documents.vector_clock || '{}' AS clock OFFSET 0) AS stored,
-                    jsonb_each_text(batch.clock::jsonb) AS entry
-            ) END,
         updated_at = clock_timestamp()
-    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
-        WITH ORDINALITY AS batch (id, added, client_id, counter, clock, at)
+    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS batch (id, added, at)
     WHERE documents.id = batch.id
     RETURNING batch.at, documents.id, documents.epoch, documents.head_seq,
         documents.head_seq - batch.added AS head_before
 ), stored AS (
     INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
     SELECT moved.id, moved.head_before + delta.place, delta.id, delta.client_id,
-        delta.data::json, delta.clock::jsonb, delta.timestamp
-    FROM unnest($6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
-            $12::bigint[])
+        delta.data, delta.clock, delta.timestamp
+    FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::json[], $8::jsonb[],
+            $9::bigint[])
         AS delta (at, place, id, client_id, data, clock, timestamp)
     JOIN moved ON moved.at = delta.at
 )
@@ -82,20 +67,18 @@ SELECT id, epoch, head_seq FROM moved
 pub(super) const CREATE_WITH_DELTAS: Statement = Statement {
     text: r#"
 WITH batch AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
-        WITH ORDINALITY AS batch (id, added, client_id, counter, clock, at)
+    SELECT * FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS batch (id, added, at)
 ), created AS (
-    INSERT INTO documents (id, head_seq, vector_clock)
-    SELECT id, added, coalesce(clock::jsonb, jsonb_build_object(client_id, counter))
-    FROM batch ORDER BY id COLLATE "C"
+    INSERT INTO documents (id, head_seq)
+    SELECT id, added FROM batch ORDER BY id COLLATE "C"
     ON CONFLICT (id) DO NOTHING
     RETURNING id, epoch, head_seq
 ), stored AS (
     INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
     SELECT created.id, delta.place, delta.id, delta.client_id,
-        delta.data::json, delta.clock::jsonb, delta.timestamp
-    FROM unnest($6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
-            $12::bigint[])
+        delta.data, delta.clock, delta.timestamp
+    FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::json[], $8::jsonb[],
+            $9::bigint[])
         AS delta (at, place, id, client_id, data, clock, timestamp)
     JOIN batch ON batch.at = delta.at
     JOIN created ON created.id = batch.id
@@ -124,11 +107,10 @@ JOIN deltas ON deltas.document_id = wanted.document_id AND deltas.id = wanted.id
     types: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY],
 };
 
-/// One statement sees one moment: head, clock and snapshot belong together.
+/// One statement sees one moment: head and snapshot belong together.
 pub(super) const GET: Statement = Statement {
     text: r#"
-SELECT epoch, head_seq, vector_clock::text, snapshot, snapshot_clock::text, snapshot_seq,
-    created_at, updated_at
+SELECT epoch, head_seq, snapshot, snapshot_clock::text, snapshot_seq, created_at, updated_at
 FROM documents WHERE id = $1::text
 "#,
     types: &[Type::TEXT],
@@ -148,6 +130,17 @@ pub(super) const EXISTS: Statement =
 /// ends. One that has waited for another delete removes nothing, whatever life came after that.
 pub(super) const DELETE: Statement =
     Statement { text: "DELETE FROM documents WHERE id = $1::text", types: &[Type::TEXT] };
+
+/// Comes after [`DELETE`], as a statement of its own: so it sees the deltas of those that the other
+/// one has waited for. Where that one removed nothing, a document that is there is another life,
+/// which keeps what it has.
+pub(super) const DELETE_DELTAS: Statement = Statement {
+    text: r#"
+DELETE FROM deltas
+WHERE document_id = $1::text AND NOT EXISTS (SELECT FROM documents WHERE id = $1::text)
+"#,
+    types: &[Type::TEXT],
+};
 
 /// No id is empty, so all are greater than the empty text.
 pub(super) const DOCUMENT_IDS: Statement = Statement {
@@ -214,15 +207,33 @@ SELECT seq, id, client_id, data::text, vector_clock::text, timestamp FROM (
 
 pub(super) const VECTOR_CLOCK: Statement = Statement {
     text: r#"
-SELECT vector_clock::text FROM documents WHERE id = $1::text
+SELECT vector_clock::text FROM document_clocks WHERE document_id = $1::text
 "#,
     types: &[Type::TEXT],
 };
 
-/// `updated_at` stays: a snapshot changes nothing that a reader could see.
+/// Brings the document's clock up to the snapshot too, so that what compaction may remove then is
+/// never missing from it. An update that has waited for a lock reads the deltas as they were before,
+/// and none up to `$3` are missing there: whoever removed one since then has raised `clock_seq` above
+/// it first. `updated_at` stays: a snapshot changes nothing that a reader could see.
 pub(super) const SAVE_SNAPSHOT: Statement = Statement {
     text: r#"
-UPDATE documents SET snapshot = $4::bytea, snapshot_clock = $5::text::jsonb, snapshot_seq = $3
+UPDATE documents SET snapshot = $4::bytea, snapshot_clock = $5::text::jsonb, snapshot_seq = $3,
+    clock_seq = greatest(clock_seq, $3::bigint),
+    vector_clock = (
+        SELECT coalesce(jsonb_object_agg(client, counter), '{}')
+        FROM (
+            SELECT entry.key AS client, max(entry.value::bigint) AS counter
+            FROM (
+                SELECT documents.vector_clock AS clock
+                UNION ALL
+                SELECT deltas.vector_clock FROM deltas
+                WHERE deltas.document_id = documents.id
+                    AND deltas.seq > documents.clock_seq AND deltas.seq <= $3::bigint
+            ) AS clocks, jsonb_each_text(clocks.clock) AS entry
+            GROUP BY entry.key
+        ) AS merged
+    )
 WHERE id = $1::text AND epoch = $2::bigint AND head_seq >= $3::bigint
     AND (snapshot_seq IS NULL OR snapshot_seq <= $3::bigint)
 "#,
@@ -240,7 +251,7 @@ FROM documents WHERE id = $1::text AND snapshot IS NOT NULL
 /// From where to where compaction has to look: before the first delta, and the last one covered.
 pub(super) const COMPACTION_RANGE: Statement = Statement {
     text: r#"
-SELECT documents.epoch, documents.snapshot_seq, (
+SELECT documents.epoch, least(documents.snapshot_seq, documents.clock_seq), (
     SELECT seq - 1 FROM deltas WHERE document_id = documents.id ORDER BY seq LIMIT 1
 ) FROM documents WHERE id = $1::text
 "#,
@@ -254,7 +265,7 @@ pub(super) const COMPACT: Statement = Statement {
 DELETE FROM deltas USING documents
 WHERE documents.id = $1::text AND documents.epoch = $2::bigint
     AND deltas.document_id = documents.id
-    AND deltas.seq <= documents.snapshot_seq
+    AND deltas.seq <= documents.snapshot_seq AND deltas.seq <= documents.clock_seq
     AND deltas.seq > $4::bigint AND deltas.seq <= $5::bigint
     AND ($6::timestamptz IS NULL OR deltas.created_at < $6::timestamptz)
     AND NOT EXISTS (

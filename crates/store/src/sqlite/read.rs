@@ -55,7 +55,6 @@ impl Reads {
         Ok(Some(DocumentRecord {
             id: id.clone(),
             head: head.position,
-            clock: clock(connection, id, head.key)?,
             snapshot: snapshot(connection, id, &head)?,
             created_at: created_at?,
             updated_at: updated_at?,

@@ -1,6 +1,7 @@
 use futures_util::future::join_all;
 use synckit_engine::ids::DocumentId;
 use synckit_engine::position::Seq;
+use synckit_store::postgres::migrate::MIGRATIONS;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
 use synckit_store::{Delivery, DocumentStore, StorageProvider, StoreError};
 use synckit_testkit::{Database, PgBouncer, Postgres};
@@ -58,7 +59,7 @@ async fn ten_servers_initialize_at_once() {
     let starts = join_all(providers.iter().map(StorageProvider::initialize)).await;
     assert!(starts.iter().all(Result::is_ok), "{starts:?}");
     let applied = database.rows("SELECT count(*) FROM schema_migrations").await;
-    assert_eq!(applied, [["1"]]);
+    assert_eq!(applied, [[MIGRATIONS.len().to_string()]]);
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 use synckit_engine::clock::VectorClock;
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
-use synckit_engine::position::Seq;
+use synckit_engine::position::{Position, Seq};
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
-use synckit_store::{Append, DocumentStore, Durability, StorageProvider, StoreError};
+use synckit_store::{
+    Append, DocumentStore, Durability, StorageProvider, StoreError, StoredSnapshot,
+};
 use synckit_testkit::{Database, Postgres};
 
 /// Two providers over one database, as two processes have them.
@@ -96,6 +98,51 @@ async fn the_isolation_of_the_database_does_not_matter() {
     first.initialize().await.unwrap();
     let (first, second) = (first.documents(), second.documents());
     synckit_store::conformance::s4_concurrent_writers_lose_nothing(first, second).await;
+}
+
+#[tokio::test]
+async fn an_operator_reads_the_whole_clock_whatever_snapshots_and_compaction_did() {
+    let (database, provider) = one_document().await;
+    let store = provider.documents();
+    let clocks = async || {
+        let sql =
+            "SELECT clock.vector_clock ->> 'client', documents.vector_clock ->> 'client', clock_seq
+            FROM document_clocks AS clock JOIN documents ON id = document_id";
+        database.rows(sql).await.concat()
+    };
+    for counter in 2..=4 {
+        store.append(&edit(counter)).await.unwrap();
+    }
+    let head = store.get(&id()).await.unwrap().unwrap().head;
+    let everything = VectorClock::dot(&ClientId::new("client").unwrap(), 9);
+    assert_eq!(store.vector_clock(&id()).await.unwrap().iter().next().unwrap().1, 4);
+
+    // The clock that comes with a snapshot is its own affair: this one knows of nothing.
+    let position = Position { seq: Seq(3), ..head };
+    let snapshot = StoredSnapshot { bytes: vec![1], clock: VectorClock::new(), position };
+    assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
+    assert_eq!(clocks().await, ["4", "3", "3"]);
+    assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 3);
+    assert_eq!(clocks().await, ["4", "3", "3"]);
+    store.append(&edit(5)).await.unwrap();
+    assert_eq!(clocks().await, ["5", "3", "3"]);
+}
+
+#[tokio::test]
+async fn what_the_stored_clock_does_not_cover_is_not_compacted() {
+    let (database, provider) = one_document().await;
+    let store = provider.documents();
+    store.append(&edit(2)).await.unwrap();
+    // As a program leaves it that knows nothing of `clock_seq`.
+    database
+        .execute("UPDATE documents SET snapshot = '', snapshot_clock = '{}', snapshot_seq = 2")
+        .await;
+    let everything = VectorClock::dot(&ClientId::new("client").unwrap(), 9);
+    assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 0);
+    let position = store.get(&id()).await.unwrap().unwrap().head;
+    let snapshot = StoredSnapshot { bytes: vec![1], clock: VectorClock::new(), position };
+    assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
+    assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 2);
 }
 
 fn id() -> DocumentId {

@@ -23,6 +23,7 @@ use crate::postgres::provider;
 use crate::sqlite::{document, open_file};
 
 const POSTGRES_VERSION_1: &str = include_str!("../fixtures/postgresql-version-1.sql");
+const POSTGRES_VERSION_2: &str = include_str!("../fixtures/postgresql-version-2.sql");
 const SQLITE_VERSION_1: &str = include_str!("../fixtures/sqlite-version-1.sql");
 
 /// Names a directory: the fixtures of the current schema are written there.
@@ -93,7 +94,8 @@ async fn content(store: &dyn DocumentStore) -> Vec<Content> {
             let snapshot = Snapshot::decode(&stored.bytes).expect("a snapshot");
             (stored.position.seq, stored.clock, snapshot.document)
         });
-        content.push(Content { id, head: record.head.seq, clock: record.clock, snapshot, deltas });
+        let clock = store.vector_clock(&id).await.expect("vector_clock");
+        content.push(Content { id, head: record.head.seq, clock, snapshot, deltas });
     }
     content
 }
@@ -119,14 +121,23 @@ async fn check_upgraded(store: &dyn DocumentStore) {
 
 #[tokio::test]
 async fn a_postgresql_database_of_version_1_is_upgraded_and_read() {
+    check_postgres_fixture(POSTGRES_VERSION_1, "001_initial_schema").await;
+}
+
+#[tokio::test]
+async fn a_postgresql_database_of_version_2_is_upgraded_and_read() {
+    check_postgres_fixture(POSTGRES_VERSION_2, "002_clocks_and_ids").await;
+}
+
+async fn check_postgres_fixture(fixture: &str, version: &str) {
     let database = Postgres::shared().await.create_database().await;
-    database.execute(POSTGRES_VERSION_1).await;
+    database.execute(fixture).await;
     let provider = provider(&database);
-    let status = provider.migrator().status().await.unwrap();
-    assert_eq!(status.applied[0].version, "001_initial_schema");
-    provider.migrator().run().await.unwrap();
-    assert_eq!(provider.migrator().plan().await.unwrap(), []);
-    provider.initialize().await.unwrap();
+    let status = provider.migrator().status().await.expect("status");
+    assert_eq!(status.applied.last().expect("a version").version, version);
+    provider.migrator().run().await.expect("run");
+    assert_eq!(provider.migrator().plan().await.expect("plan"), []);
+    provider.initialize().await.expect("initialize");
     check_upgraded(provider.documents()).await;
 }
 
@@ -274,7 +285,7 @@ async fn columns_and_tables_of_a_later_version_disturb_no_store_that_is_open() {
     fill(store).await;
     let before = content(store).await;
     let next = Migration {
-        version: "002_next",
+        version: "003_next",
         sql: "ALTER TABLE documents ADD COLUMN note TEXT; \
             ALTER TABLE deltas ADD COLUMN origin TEXT NOT NULL DEFAULT 'unknown'",
     };
@@ -284,5 +295,5 @@ async fn columns_and_tables_of_a_later_version_disturb_no_store_that_is_open() {
     assert_eq!(content(store).await, before);
     check_upgraded(store).await;
     let error = provider.initialize().await.unwrap_err();
-    assert!(error.to_string().contains("002_next, which this program does not know"), "{error}");
+    assert!(error.to_string().contains("003_next, which this program does not know"), "{error}");
 }
