@@ -56,8 +56,9 @@ pub enum Error {
 pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
     let seconds = Duration::from_secs(flags.seconds.into());
     match &flags.scenario {
-        BenchScenario::Store { stored, writers, documents } => {
-            let load = store::Load { stored: *stored, writers, documents, duration: seconds };
+        BenchScenario::Store { stored, clients, writers, documents } => {
+            let (stored, clients, duration) = (*stored, *clients, seconds);
+            let load = store::Load { stored, clients, writers, documents, duration };
             store::run(&config.storage, &load).await
         }
         &BenchScenario::Acks { clients, window, documents } => {

@@ -125,6 +125,9 @@ pub enum BenchScenario {
         /// Documents that are stored first, to see how cost grows with them
         #[arg(long, default_value_t = 0)]
         stored: u64,
+        /// Clients that have written to each document before
+        #[arg(long, default_value_t = 0)]
+        clients: u64,
         /// Concurrent writers: a run for each of these
         #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256])]
         writers: Vec<u64>,

@@ -50,6 +50,8 @@ impl From<InvalidName> for Error {
 pub(super) struct Load<'a> {
     /// Documents that are there before.
     pub(super) stored: u64,
+    /// Clients that have written to each document before.
+    pub(super) clients: u64,
     /// Numbers of concurrent writers.
     pub(super) writers: &'a [u64],
     /// Numbers of documents that they write to.
@@ -66,12 +68,14 @@ pub(super) async fn run(config: &config::StorageConfig, load: &Load<'_>) -> Resu
     let run = super::target::run_name();
     let mut report = format!("store {}, {} lanes\n", provider.name(), storage.lanes);
     fill(provider.documents(), &run, load.stored).await?;
-    let _ = writeln!(report, "  {} documents stored before", load.stored);
+    let (stored, clients) = (load.stored, load.clients);
+    let _ = writeln!(report, "  {stored} documents stored before, {clients} clients of each");
     let tasks = TaskTracker::new();
     let committer = Committer::start(&provider, storage.lanes, config.write_hold, &tasks);
     for &documents in load.documents {
         for &writers in load.writers {
             let name = format!("{run}-{documents}-{writers}");
+            age(provider.documents(), &name, documents, load.clients).await?;
             let (latencies, elapsed) =
                 write(&committer, &name, writers, documents, load.duration).await?;
             report.push_str(
@@ -107,6 +111,28 @@ async fn fill(store: &dyn DocumentStore, run: &str, count: u64) -> Result<(), Er
             .collect::<Result<Vec<_>, Error>>()?;
         store.append(&batch).await?;
         made = end;
+    }
+    Ok(())
+}
+
+/// Has one delta of each of `clients` stored in each document.
+async fn age(
+    store: &dyn DocumentStore,
+    name: &str,
+    documents: u64,
+    clients: u64,
+) -> Result<(), Error> {
+    for at in 0..documents {
+        let document = DocumentId::new(&format!("{name}-{at}"))?;
+        let mut first = 0;
+        while first < clients {
+            let end = clients.min(first + FILL_BATCH);
+            let deltas = (first..end)
+                .map(|client| delta(&ClientId::new(&format!("before-{client}"))?, 1))
+                .collect::<Result<Vec<_>, Error>>()?;
+            store.append(&[Append { document: document.clone(), deltas }]).await?;
+            first = end;
+        }
     }
     Ok(())
 }
