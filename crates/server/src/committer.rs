@@ -81,8 +81,12 @@ impl Lane {
     async fn run(self, mut queue: mpsc::Receiver<Ticket>) {
         let mut waiting = VecDeque::new();
         let mut received = Vec::with_capacity(BATCH_EDITS_MAX);
+        let mut answers = Answers::default();
         loop {
             if waiting.is_empty() {
+                if queue.is_empty() {
+                    answers.give();
+                }
                 if queue.recv_many(&mut received, BATCH_EDITS_MAX).await == 0 {
                     return;
                 }
@@ -96,17 +100,23 @@ impl Lane {
             }
             waiting.extend(received.drain(..));
             let batch = Batch::take(&mut waiting);
-            self.commit(batch).await;
+            self.commit(batch, &mut answers).await;
         }
     }
 
-    /// Stores a batch, however often that takes within what each of its edits may wait.
-    async fn commit(&self, mut batch: Batch) {
+    /// Stores a batch, however often that takes within what each of its edits may wait. The answers
+    /// of the batch before are given when this one is under way, so that the store need not wait.
+    async fn commit(&self, mut batch: Batch, answers: &mut Answers) {
         let mut backoff = Backoff::new();
         while !batch.documents.is_empty() {
             let appends = batch.appends();
-            match self.provider.documents().append(&appends).await {
-                Ok(appended) => return batch.stored(appends, appended),
+            let append = self.provider.documents().append(&appends);
+            let (outcome, ()) = tokio::join!(biased; append, async { answers.give() });
+            match outcome {
+                Ok(appended) => {
+                    answers.0 = Some((batch, appends, appended));
+                    return;
+                }
                 Err(error) if error.is_transient() => {
                     batch.restore(appends);
                     tracing::warn!(error = %error, "append failed, trying again");
@@ -122,11 +132,23 @@ impl Lane {
                     };
                     // One bad edit must not take others with it.
                     for half in halves {
-                        Box::pin(self.commit(half)).await;
+                        Box::pin(self.commit(half, answers)).await;
                     }
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Answers of a batch that is stored.
+#[derive(Default)]
+struct Answers(Option<(Batch, Vec<Append>, Vec<Appended>)>);
+
+impl Answers {
+    fn give(&mut self) {
+        if let Some((batch, appends, appended)) = self.0.take() {
+            batch.stored(appends, appended);
         }
     }
 }

@@ -1,8 +1,9 @@
 use serde_json::json;
-use synckit_testkit::Postgres;
+use synckit_testkit::{Database, Postgres};
+use tokio_util::task::TaskTracker;
 
 use crate::client::Client;
-use crate::setup::start_server;
+use crate::setup::{start_server, until};
 
 const REPAIR: &str = "UPDATE documents SET snapshot = NULL, snapshot_clock = NULL, \
                       snapshot_seq = NULL WHERE id = 'damaged'";
@@ -63,4 +64,57 @@ async fn a_document_that_everybody_left_is_there_for_the_next_one() {
     second.send(&json!({ "type": "unsubscribe", "documentId": "doc" })).await;
     second.ping().await;
     assert_eq!(second.subscribe("doc").await, left);
+}
+
+/// Somebody else's open transaction, which keeps the row of one document locked.
+struct Held {
+    transaction: tokio_postgres::Client,
+}
+
+impl Held {
+    async fn lock(database: &Database, document: &str) -> Self {
+        let (transaction, connection) =
+            tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.expect("connect");
+        TaskTracker::new().spawn(connection);
+        let sql = format!("BEGIN; SELECT 1 FROM documents WHERE id = '{document}' FOR UPDATE");
+        transaction.batch_execute(&sql).await.expect("lock");
+        Self { transaction }
+    }
+
+    async fn release(self) {
+        self.transaction.batch_execute("COMMIT").await.expect("commit");
+    }
+}
+
+/// Whether a connection waits for the row of a document.
+async fn is_waiting(database: &Database) -> bool {
+    let waiting = "SELECT 1 FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    !database.rows(waiting).await.is_empty()
+}
+
+#[tokio::test]
+async fn an_edit_is_acknowledged_once_it_is_stored_whatever_the_next_commit_waits_for() {
+    let database = Postgres::shared().await.create_database().await;
+    let settings = ["storage.postgresql.lanes=1", "storage.write_hold_ms=60000"];
+    let server = start_server(&database.url(), &settings).await;
+    let mut client = Client::connect(server.address()).await;
+    for document in ["first", "second"] {
+        client.set(document, "field", json!("before")).await;
+    }
+    let (first, second) =
+        (Held::lock(&database, "first").await, Held::lock(&database, "second").await);
+    let edit = client.edit("first", "field", json!("after"));
+    let first_id = client.send_edit(&edit).await;
+    until("a commit waits", || async { is_waiting(&database).await.then_some(()) }).await;
+    let edit = client.edit("second", "field", json!("after"));
+    let second_id = client.send_edit(&edit).await;
+    client.ping().await;
+
+    first.release().await;
+    client.expect_ack(&first_id).await;
+    let log = server.stderr();
+    assert!(!log.contains("append failed"), "only after the next commit was given up: {log}");
+    second.release().await;
+    client.expect_ack(&second_id).await;
 }
