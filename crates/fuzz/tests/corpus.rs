@@ -1,13 +1,15 @@
 //! Every input that was kept, once each, on the normal build.
 #![expect(clippy::unwrap_used, reason = "in a test a panic with a line number is the report")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use synckit_fuzz::TARGETS;
 
 /// Inputs of the folder `kind`, in the order of their names.
 fn inputs(kind: &str, target: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(target);
+    // Not as it was when this was built: checkouts may share a target folder.
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let folder = package.join(kind).join(target);
     let Ok(entries) = folder.read_dir() else { return Vec::new() };
     let mut inputs: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     inputs.sort();

@@ -17,7 +17,8 @@ use synckit_engine::text::TextState;
 
 fn path(version: u8) -> PathBuf {
     let name = format!("tests/fixtures/snapshot-v{version}.bin");
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+    // Not as it was when this was built: checkouts may share a target folder.
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join(name)
 }
 
 fn delta(client: &str, counter: u64, timestamp: u64, changes: &[(&str, &str)]) -> Delta {
