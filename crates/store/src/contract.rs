@@ -132,7 +132,8 @@ impl DeltaPage {
 pub struct StoredSnapshot {
     /// What [`synckit_engine::snapshot::Snapshot::encode`] gave, or any other bytes.
     pub bytes: Vec<u8>,
-    /// The document's clock when it was taken.
+    /// The document's clock when it was taken: the merge of the clocks of its deltas, of those up to
+    /// `position` at least. A store may rely on it.
     pub clock: VectorClock,
     /// The last delta that it covers.
     pub position: Position,

@@ -167,9 +167,9 @@ pub async fn s8_deletes_and_writes_at_once_leave_whole_documents(
     join_all(writers).await;
     let head = append_all(store, &id, &[delta("last", 1)]).await;
     assert_eq!(history(store, &id, start_of(head.epoch)).await.len() as u64, head.seq.0);
-    let saved = StoredSnapshot { bytes: vec![], clock: clock(&[]), position: head };
-    assert!(store.save_snapshot(&id, &saved).await.expect("save_snapshot"));
     let whole = store.vector_clock(&id).await.expect("vector_clock");
+    let saved = StoredSnapshot { bytes: vec![], clock: whole.clone(), position: head };
+    assert!(store.save_snapshot(&id, &saved).await.expect("save_snapshot"));
     assert_eq!(store.compact(&id, &whole, None).await.expect("compact"), head.seq.0);
 }
 

@@ -62,7 +62,8 @@ pub async fn s5_a_compacted_part_is_pruned(store: &dyn DocumentStore) {
     let deltas = [delta("a", 1), delta("b", 1), delta("a", 2), delta("b", 2), delta("a", 3)];
     let head = append_all(store, &id, &deltas).await;
     let at = |seq| Position { epoch: head.epoch, seq: Seq(seq) };
-    let snapshot = StoredSnapshot { bytes: vec![1], clock: clock(&[]), position: at(4) };
+    let all = clock(&[("a", 3), ("b", 2)]);
+    let snapshot = StoredSnapshot { bytes: vec![1], clock: all, position: at(4) };
     assert!(store.save_snapshot(&id, &snapshot).await.expect("save_snapshot"));
     assert_eq!(store.compact(&id, &clock(&[("a", 9)]), None).await.expect("compact"), 2);
     for (after, expected) in [

@@ -121,7 +121,8 @@ impl Run<'_> {
     }
 
     async fn save_snapshot(&mut self, context: &str) {
-        let (id, clock) = (self.document(), self.clock());
+        let id = self.document();
+        let clock = self.model.vector_clock(&id).await.expect(context);
         let Some(head) = self.model.heads(std::slice::from_ref(&id)).await.expect(context)[0]
         else {
             return;

@@ -212,28 +212,15 @@ SELECT vector_clock::text FROM document_clocks WHERE document_id = $1::text
     types: &[Type::TEXT],
 };
 
-/// Brings the document's clock up to the snapshot too, so that what compaction may remove then is
-/// never missing from it. An update that has waited for a lock reads the deltas as they were before,
-/// and none up to `$3` are missing there: whoever removed one since then has raised `clock_seq` above
-/// it first. `updated_at` stays: a snapshot changes nothing that a reader could see.
+/// Brings the document's clock up to the snapshot too. The snapshot's clock `$5` has all that the
+/// deltas up to `$3` have seen, so each of its entries is the newer one unless the stored clock covers
+/// more deltas. `updated_at` stays: a snapshot changes nothing that a reader could see.
 pub(super) const SAVE_SNAPSHOT: Statement = Statement {
     text: r#"
 UPDATE documents SET snapshot = $4::bytea, snapshot_clock = $5::text::jsonb, snapshot_seq = $3,
     clock_seq = greatest(clock_seq, $3::bigint),
-    vector_clock = (
-        SELECT coalesce(jsonb_object_agg(client, counter), '{}')
-        FROM (
-            SELECT entry.key AS client, max(entry.value::bigint) AS counter
-            FROM (
-                SELECT documents.vector_clock AS clock
-                UNION ALL
-                SELECT deltas.vector_clock FROM deltas
-                WHERE deltas.document_id = documents.id
-                    AND deltas.seq > documents.clock_seq AND deltas.seq <= $3::bigint
-            ) AS clocks, jsonb_each_text(clocks.clock) AS entry
-            GROUP BY entry.key
-        ) AS merged
-    )
+    vector_clock = CASE WHEN clock_seq > $3::bigint THEN vector_clock
+        ELSE vector_clock || $5::text::jsonb END
 WHERE id = $1::text AND epoch = $2::bigint AND head_seq >= $3::bigint
     AND (snapshot_seq IS NULL OR snapshot_seq <= $3::bigint)
 "#,
@@ -259,19 +246,23 @@ SELECT documents.epoch, least(documents.snapshot_seq, documents.clock_seq), (
 };
 
 /// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock `$3` has seen and the snapshot
-/// covers.
+/// covers. Nearly every delta's clock is one entry of its client, which is compared in a fraction of
+/// the time that it takes to go through a clock.
 pub(super) const COMPACT: Statement = Statement {
     text: r#"
-DELETE FROM deltas USING documents
-WHERE documents.id = $1::text AND documents.epoch = $2::bigint
-    AND deltas.document_id = documents.id
-    AND deltas.seq <= documents.snapshot_seq AND deltas.seq <= documents.clock_seq
-    AND deltas.seq > $4::bigint AND deltas.seq <= $5::bigint
-    AND ($6::timestamptz IS NULL OR deltas.created_at < $6::timestamptz)
-    AND NOT EXISTS (
-        SELECT FROM jsonb_each_text(deltas.vector_clock) AS entry
-        WHERE entry.value::bigint
-            > coalesce(((SELECT $3::text::jsonb) ->> entry.key)::bigint, 0))
+DELETE FROM deltas
+WHERE document_id = $1::text AND seq > $4::bigint
+    AND seq <= (
+        SELECT least($5::bigint, snapshot_seq, clock_seq) FROM documents
+        WHERE id = $1::text AND epoch = $2::bigint AND snapshot_seq IS NOT NULL)
+    AND ($6::timestamptz IS NULL OR created_at < $6::timestamptz)
+    AND (
+        vector_clock - client_id = '{}' AND (vector_clock -> client_id)::bigint
+            <= ((SELECT $3::text::jsonb) -> client_id)::bigint
+        OR NOT EXISTS (
+            SELECT FROM jsonb_each_text(vector_clock) AS entry
+            WHERE entry.value::bigint
+                > coalesce(((SELECT $3::text::jsonb) ->> entry.key)::bigint, 0)))
 "#,
     types: &[Type::TEXT, Type::INT8, Type::TEXT, Type::INT8, Type::INT8, Type::TIMESTAMPTZ],
 };

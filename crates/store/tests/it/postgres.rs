@@ -117,9 +117,9 @@ async fn an_operator_reads_the_whole_clock_whatever_snapshots_and_compaction_did
     let everything = VectorClock::dot(&ClientId::new("client").unwrap(), 9);
     assert_eq!(store.vector_clock(&id()).await.unwrap().iter().next().unwrap().1, 4);
 
-    // The clock that comes with a snapshot is its own affair: this one knows of nothing.
     let position = Position { seq: Seq(3), ..head };
-    let snapshot = StoredSnapshot { bytes: vec![1], clock: VectorClock::new(), position };
+    let clock = VectorClock::dot(&ClientId::new("client").unwrap(), 3);
+    let snapshot = StoredSnapshot { bytes: vec![1], clock, position };
     assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
     assert_eq!(clocks().await, ["4", "3", "3"]);
     assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 3);
@@ -140,9 +140,30 @@ async fn what_the_stored_clock_does_not_cover_is_not_compacted() {
     let everything = VectorClock::dot(&ClientId::new("client").unwrap(), 9);
     assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 0);
     let position = store.get(&id()).await.unwrap().unwrap().head;
-    let snapshot = StoredSnapshot { bytes: vec![1], clock: VectorClock::new(), position };
+    let clock = VectorClock::dot(&ClientId::new("client").unwrap(), 2);
+    let snapshot = StoredSnapshot { bytes: vec![1], clock, position };
     assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
     assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_snapshot_does_not_take_the_clock_back() {
+    let (database, provider) = one_document().await;
+    let store = provider.documents();
+    store.append(&edit(2)).await.unwrap();
+    // As the migration that adds `clock_seq` leaves it.
+    let whole = "UPDATE documents SET vector_clock = '{\"client\": 2}', clock_seq = head_seq";
+    database.execute(whole).await;
+    let head = store.get(&id()).await.unwrap().unwrap().head;
+    let client = ClientId::new("client").unwrap();
+    for counter in 1..=2 {
+        let position = Position { seq: Seq(counter), ..head };
+        let clock = VectorClock::dot(&client, counter);
+        let snapshot = StoredSnapshot { bytes: vec![1], clock, position };
+        assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
+        let clock = store.vector_clock(&id()).await.unwrap();
+        assert_eq!(clock, VectorClock::dot(&client, 2), "at {counter}");
+    }
 }
 
 fn id() -> DocumentId {
