@@ -246,8 +246,8 @@ SELECT documents.epoch, least(documents.snapshot_seq, documents.clock_seq), (
 };
 
 /// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock `$3` has seen and the snapshot
-/// covers. Nearly every delta's clock is one entry of its client, which is compared in a fraction of
-/// the time that it takes to go through a clock.
+/// covers. The snapshot's own clock has seen all of those; for another one each is looked at, which
+/// takes as long as to remove it.
 pub(super) const COMPACT: Statement = Statement {
     text: r#"
 DELETE FROM deltas
@@ -256,9 +256,7 @@ WHERE document_id = $1::text AND seq > $4::bigint
         SELECT least($5::bigint, snapshot_seq, clock_seq) FROM documents
         WHERE id = $1::text AND epoch = $2::bigint AND snapshot_seq IS NOT NULL)
     AND ($6::timestamptz IS NULL OR created_at < $6::timestamptz)
-    AND (
-        vector_clock - client_id = '{}' AND (vector_clock -> client_id)::bigint
-            <= ((SELECT $3::text::jsonb) -> client_id)::bigint
+    AND ((SELECT snapshot_clock = $3::text::jsonb FROM documents WHERE id = $1::text)
         OR NOT EXISTS (
             SELECT FROM jsonb_each_text(vector_clock) AS entry
             WHERE entry.value::bigint
