@@ -255,8 +255,8 @@ impl DocumentStore for PostgresStore {
             return Ok(0);
         };
         let epoch: i64 = row.try_get(0)?;
-        let (Some(covered), Some(mut from)) = (row.try_get(1)?, row.try_get::<_, Option<i64>>(2)?)
-        else {
+        let covered = row.try_get(1)?;
+        let Some(mut from) = row.try_get::<_, Option<i64>>(2)? else {
             return Ok(0);
         };
         let mut removed = 0;

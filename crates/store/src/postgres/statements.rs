@@ -235,19 +235,20 @@ FROM documents WHERE id = $1::text AND snapshot IS NOT NULL
     types: &[Type::TEXT],
 };
 
-/// From where to where compaction has to look: before the first delta, and the last one covered.
+/// From where to where compaction has to look: before the first delta, and the last one that both
+/// the snapshot and the stored clock cover. Nothing without a snapshot.
 pub(super) const COMPACTION_RANGE: Statement = Statement {
     text: r#"
 SELECT documents.epoch, least(documents.snapshot_seq, documents.clock_seq), (
     SELECT seq - 1 FROM deltas WHERE document_id = documents.id ORDER BY seq LIMIT 1
-) FROM documents WHERE id = $1::text
+) FROM documents WHERE id = $1::text AND snapshot_seq IS NOT NULL
 "#,
     types: &[Type::TEXT],
 };
 
-/// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock `$3` has seen and the snapshot
-/// covers. The snapshot's own clock has seen all of those; for another one each is looked at, which
-/// takes as long as to remove it.
+/// Removes the deltas numbered `$4` < seq ≤ `$5` that the clock `$3` has seen and both the snapshot
+/// and the stored clock cover. The snapshot's own clock has seen all of those; for another one each is
+/// looked at, which takes as long as to remove it.
 pub(super) const COMPACT: Statement = Statement {
     text: r#"
 DELETE FROM deltas

@@ -151,7 +151,7 @@ async fn a_snapshot_does_not_take_the_clock_back() {
     let (database, provider) = one_document().await;
     let store = provider.documents();
     store.append(&edit(2)).await.unwrap();
-    // As the migration that adds `clock_seq` leaves it.
+    // As it is when an operator has thrown a damaged snapshot away.
     let whole = "UPDATE documents SET vector_clock = '{\"client\": 2}', clock_seq = head_seq";
     database.execute(whole).await;
     let head = store.get(&id()).await.unwrap().unwrap().head;

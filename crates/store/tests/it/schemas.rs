@@ -124,6 +124,22 @@ async fn a_postgresql_database_of_version_1_is_upgraded_and_read() {
     check_postgres_fixture(POSTGRES_VERSION_1, "001_initial_schema").await;
 }
 
+/// What an operator may do with a large table.
+const PARTITION: &str = "SET search_path = public;
+    ALTER TABLE deltas RENAME TO whole;
+    CREATE TABLE deltas (LIKE whole INCLUDING DEFAULTS) PARTITION BY HASH (document_id);
+    CREATE TABLE deltas_0 PARTITION OF deltas FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE deltas_1 PARTITION OF deltas FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    INSERT INTO deltas SELECT * FROM whole;
+    DROP TABLE whole;
+    ALTER TABLE deltas ADD PRIMARY KEY (document_id, seq),
+        ADD CONSTRAINT deltas_document_id_id_key UNIQUE (document_id, id);";
+
+#[tokio::test]
+async fn a_partitioned_postgresql_table_is_upgraded_and_read() {
+    check_postgres_fixture(&format!("{POSTGRES_VERSION_1}{PARTITION}"), "001_initial_schema").await;
+}
+
 #[tokio::test]
 async fn a_postgresql_database_of_version_2_is_upgraded_and_read() {
     check_postgres_fixture(POSTGRES_VERSION_2, "002_clocks_and_ids").await;
