@@ -1,35 +1,25 @@
 //! The HTTP side: upgrades, information and health.
+//!
+//! Owns the routes and their answers. Must not know frames, sessions or how a room works.
 
+mod app;
 mod health;
+mod info;
+mod readiness;
 mod upgrade;
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::json;
 
 use crate::config::CorsOrigins;
-use crate::connection::Connections;
-use crate::connection::admission::Admission;
-use crate::hub::Hub;
-pub(crate) use health::Readiness;
-
-/// What requests need.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) connections: Connections,
-    pub(crate) admission: Arc<Admission>,
-    pub(crate) readiness: Readiness,
-    pub(crate) cors: CorsOrigins,
-    pub(crate) started: Instant,
-}
+pub(crate) use app::App;
+pub(crate) use readiness::Readiness;
 
 /// All routes.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -41,18 +31,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/ready", get(health::ready))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), cors))
         .with_state(app)
-}
-
-/// What the server is and where to find what.
-async fn info() -> Response {
-    Json(json!({
-        "name": "SyncKit Server",
-        "version": env!("CARGO_PKG_VERSION"),
-        "description": env!("CARGO_PKG_DESCRIPTION"),
-        "endpoints": { "health": "/health", "ws": "/ws" },
-        "features": { "websocket": true, "sync": true, "crdt": true, "auth": false },
-    }))
-    .into_response()
 }
 
 /// Lets pages of the configured origins read the answers.

@@ -1,24 +1,20 @@
 //! The IO shell of the sync server: sockets, tasks, storage and configuration around the logic
 //! of `synckit-engine`.
 //!
-//! Reading order: `server` (start and stop), `http`, `connection`, `hub`, `mailbox`, `room_task`,
-//! `peers`, `bus`, `committer`, `storage`, `config`, `cli`, `migrate`, `bench`.
+//! Reading order: `server` (start and stop), `http`, `connection`, `rooms`, `outbox`, `nodes`,
+//! `storage`, `config`, `cli`, `migrate`, `bench`. What one folder may import of another, and what
+//! not, is held by a test (`crates/tidy`).
 
 pub mod bench;
-mod bus;
 pub mod cli;
-mod committer;
-mod compactor;
 pub mod config;
 mod connection;
 mod heavy;
 mod http;
-mod hub;
-mod loader;
-mod mailbox;
 pub mod migrate;
-mod peers;
-mod room_task;
+mod nodes;
+mod outbox;
+mod rooms;
 pub mod server;
 mod shutdown;
 mod storage;

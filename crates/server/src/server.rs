@@ -12,19 +12,21 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::local::LocalNetwork;
-use crate::bus::redis::{RedisBus, RedisOptions};
-use crate::bus::{self, Bus};
-use crate::committer::Committer;
-use crate::compactor::Compactor;
 use crate::config::{self, Config};
 use crate::connection::admission::Admission;
 use crate::connection::{Connections, Settings};
 use crate::http::{self, App, Readiness};
-use crate::hub::Hub;
-use crate::peers::Peers;
+use crate::nodes::bus::local::LocalNetwork;
+use crate::nodes::bus::redis::{RedisBus, RedisOptions};
+use crate::nodes::bus::{self, Bus, BusEvent};
+use crate::nodes::{OpenRooms, Peers};
+use crate::rooms::Rooms;
+use crate::rooms::committer::Committer;
+use crate::rooms::compactor::Compactor;
+use crate::rooms::hub::Hub;
+use crate::rooms::services::Services;
 use crate::shutdown::Shutdown;
-use crate::storage;
+use crate::storage::{self, Storage};
 use crate::time::millis;
 
 /// Why a server did not start, or did not stop as it should.
@@ -82,22 +84,9 @@ impl Server {
     /// # Errors
     /// [`Error`]; nothing is left behind.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let mut listeners = Vec::new();
-        for address in &config.listen {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|source| Error::Listen { address: *address, source })?;
-            listeners.push(listener);
-        }
-        let storage = storage::from_config(&config.storage.provider)?;
-        storage.provider.initialize().await.map_err(|error| match config.storage.provider {
-            config::StorageProvider::Sqlite(_) => Error::File(error),
-            _ => Error::Storage(error),
-        })?;
+        let listeners = listen(&config.listen).await?;
+        let storage = open_storage(&config.storage.provider).await?;
         let durability = storage.provider.documents().durability();
-        if durability == Durability::Process {
-            tracing::warn!("documents live in memory only and are gone when the server stops");
-        }
         let shutdown = Shutdown::default();
         let committer = Committer::start(
             &storage.provider,
@@ -113,38 +102,35 @@ impl Server {
             shutdown.drain.clone(),
             &shutdown.rooms,
         );
-        let (events, heard) = mpsc::channel(bus::EVENTS_WAITING_MAX);
-        let bus: Arc<dyn Bus> = match &config.storage.redis {
-            None => Arc::new(LocalNetwork::new().join(node.clone(), events)),
-            Some(redis) => {
-                let options = RedisOptions::new(redis.endpoint.clone(), redis.prefix.as_str());
-                Arc::new(
-                    RedisBus::start(options, node.clone(), events, &shutdown.lanes)
-                        .await
-                        .map_err(|error| Error::Bus(error.to_string()))?,
-                )
-            }
-        };
+        let (bus, heard) = join_nodes(&config, &node, &shutdown).await?;
         let is_shared = durability == Durability::Server;
-        if !is_shared && !bus.is_alone() {
-            tracing::warn!(
-                "nodes share no store: what one has not sent to another when it stops is lost"
-            );
-        }
-        let peers = Arc::new(Peers::new(bus, is_shared));
-        let hub = Arc::new(Hub::new(
-            storage.provider,
+        warn_of_limits(durability, &*bus);
+        let provider = storage.provider;
+        let peers = Arc::new(Peers::new(Arc::clone(&bus), Arc::clone(&provider), is_shared));
+        let limits = limits(&config);
+        let rooms = Arc::new(Rooms::new(Services {
+            hub: Hub::new(bus),
+            provider: Arc::clone(&provider),
             committer,
             compactor,
-            Arc::clone(&peers),
-            limits(&config),
-            shutdown,
-        ));
-        peers.start(&hub, heard);
-        let settings = Settings::from(&config.ws);
+            peers: Arc::clone(&peers),
+            limits: limits.clone(),
+            shutdown: shutdown.clone(),
+        }));
+        let open_rooms: Arc<dyn OpenRooms> = Arc::clone(&rooms) as _;
+        peers.start(&Arc::downgrade(&open_rooms), heard);
+        let connections = Connections::new(
+            Arc::clone(&rooms),
+            node,
+            limits,
+            Settings::from(&config.ws),
+            shutdown.clone(),
+        );
         let app = App {
-            connections: Connections::new(Arc::clone(&hub), node, settings),
-            hub,
+            rooms,
+            peers,
+            provider,
+            connections,
             admission: Arc::new(Admission::new(
                 config.ws.max_connections,
                 config.ws.max_connections_per_ip,
@@ -152,6 +138,7 @@ impl Server {
             readiness: Readiness::default(),
             cors: config.cors.clone(),
             started: Instant::now(),
+            shutdown,
         };
         Ok(Self { app: Arc::new(app), listeners, config })
     }
@@ -167,7 +154,7 @@ impl Server {
     /// # Errors
     /// [`Error::Shutdown`] when that took longer than its deadline.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let shutdown = self.app.hub.shutdown.clone();
+        let shutdown = self.app.shutdown.clone();
         let router =
             http::router(Arc::clone(&self.app)).into_make_service_with_connect_info::<SocketAddr>();
         for listener in self.listeners {
@@ -188,9 +175,58 @@ impl Server {
         stop.cancelled().await;
         tracing::info!("stopping");
         let in_time = shutdown.run(self.config.shutdown_deadline).await;
-        self.app.hub.peers.close().await;
+        self.app.peers.close().await;
         tracing::info!(in_time, "stopped");
         if in_time { Ok(()) } else { Err(Error::Shutdown) }
+    }
+}
+
+async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| Error::Listen { address: *address, source })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+async fn open_storage(config: &config::StorageProvider) -> Result<Storage, Error> {
+    let storage = storage::from_config(config)?;
+    storage.provider.initialize().await.map_err(|error| match config {
+        config::StorageProvider::Sqlite(_) => Error::File(error),
+        _ => Error::Storage(error),
+    })?;
+    Ok(storage)
+}
+
+/// The way to the other nodes, and what comes over it.
+async fn join_nodes(
+    config: &Config,
+    node: &NodeId,
+    shutdown: &Shutdown,
+) -> Result<(Arc<dyn Bus>, mpsc::Receiver<BusEvent>), Error> {
+    let (events, heard) = mpsc::channel(bus::EVENTS_WAITING_MAX);
+    let Some(redis) = &config.storage.redis else {
+        return Ok((Arc::new(LocalNetwork::new().join(node.clone(), events)), heard));
+    };
+    let options = RedisOptions::new(redis.endpoint.clone(), redis.prefix.as_str());
+    let bus = RedisBus::start(options, node.clone(), events, &shutdown.lanes)
+        .await
+        .map_err(|error| Error::Bus(error.to_string()))?;
+    Ok((Arc::new(bus), heard))
+}
+
+/// Says what the chosen storage can't promise.
+fn warn_of_limits(durability: Durability, bus: &dyn Bus) {
+    if durability == Durability::Process {
+        tracing::warn!("documents live in memory only and are gone when the server stops");
+    }
+    if durability != Durability::Server && !bus.is_alone() {
+        tracing::warn!(
+            "nodes share no store: what one has not sent to another when it stops is lost"
+        );
     }
 }
 

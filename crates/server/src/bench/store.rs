@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Error;
 use super::report::Latencies;
-use crate::committer::{Committer, Ticket};
 use crate::config;
-use crate::loader;
+use crate::rooms::committer::{Committer, Ticket};
+use crate::rooms::loader;
 use crate::storage;
 use crate::time::now_millis;
 

@@ -15,13 +15,12 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
-use super::frames::{Broken, FrameReader, Received, ping_frame};
-use super::outbox::Outbox;
+use super::frame_reader::{Broken, FrameReader, Received};
+use super::settings::Settings;
 use crate::heavy;
-use crate::hub::Hub;
-use crate::mailbox::{RoomHandle, RoomMessage};
-use crate::peers::PRESENCE_GRACE;
+use crate::nodes::PRESENCE_GRACE;
+use crate::outbox::{Outbox, ping_frame};
+use crate::rooms::{RoomHandle, RoomMessage, Rooms};
 use crate::time::{millis, now_millis};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
@@ -39,10 +38,10 @@ const FORWARD_TRIES: usize = 2;
 pub(super) struct Reader {
     session: Session,
     outbox: Arc<Outbox>,
-    hub: Arc<Hub>,
+    rooms: Arc<Rooms>,
     settings: Settings,
     frames: FrameReader,
-    rooms: HashMap<DocumentId, RoomHandle>,
+    joined: HashMap<DocumentId, RoomHandle>,
     /// Cancelled when the connection is of no use any more, by whichever task finds out first.
     gone: CancellationToken,
 }
@@ -58,17 +57,21 @@ impl Reader {
     pub(super) fn new(
         session: Session,
         outbox: Arc<Outbox>,
-        hub: Arc<Hub>,
+        rooms: Arc<Rooms>,
         settings: Settings,
         gone: CancellationToken,
     ) -> Self {
         let frames = FrameReader::new(settings.frame_bytes_max);
-        Self { session, outbox, hub, settings, frames, rooms: HashMap::new(), gone }
+        Self { session, outbox, rooms, settings, frames, joined: HashMap::new(), gone }
     }
 
     /// Runs until the client is gone, is told to go, or the server takes no more in.
-    pub(super) async fn run(mut self: Box<Self>, socket: OwnedReadHalf, early: Bytes) {
-        let intake = self.hub.shutdown.intake.clone();
+    pub(super) async fn run(
+        mut self: Box<Self>,
+        socket: OwnedReadHalf,
+        early: Bytes,
+        intake: CancellationToken,
+    ) {
         let after = self.take(&early).await;
         // However little of it is used, it is the whole buffer that the request was read into.
         drop(early);
@@ -81,7 +84,7 @@ impl Reader {
             }
         }
         let until = now_millis() + millis(PRESENCE_GRACE);
-        for (_, room) in self.rooms.drain() {
+        for (_, room) in self.joined.drain() {
             let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
             let _ = room.send(RoomMessage::new(id, outbox, Command::Vanish { until })).await;
         }
@@ -135,7 +138,7 @@ impl Reader {
 
     /// Asks every room for what it kept from this client while it lagged.
     async fn catch_up(&self) {
-        for room in self.rooms.values() {
+        for room in self.joined.values() {
             let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
             tokio::select! {
                 // A room that failed has closed the connection.
@@ -235,12 +238,12 @@ impl Reader {
         let leaves = command == Command::Leave;
         let mut message = RoomMessage::new(self.session.id(), Arc::clone(&self.outbox), command);
         for _ in 0..FORWARD_TRIES {
-            let room = match self.rooms.get(&document) {
+            let room = match self.joined.get(&document) {
                 Some(room) => room.clone(),
                 None if leaves => return,
                 None => {
-                    let room = self.hub.room(&document);
-                    self.rooms.insert(document.clone(), room.clone());
+                    let room = self.rooms.room(&document);
+                    self.joined.insert(document.clone(), room.clone());
                     room
                 }
             };
@@ -249,7 +252,7 @@ impl Reader {
                 () = self.gone.cancelled() => return,
             };
             if leaves || sent.is_err() {
-                self.rooms.remove(&document);
+                self.joined.remove(&document);
             }
             match sent {
                 Ok(()) => return,

@@ -9,7 +9,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Admitted;
-use super::outbox::{Next, Outbox};
+use crate::outbox::{Next, Outbox};
 
 /// A system call of its own costs less than a copy of so much.
 const LARGE_BYTES: usize = 64 << 10;

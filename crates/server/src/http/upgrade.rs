@@ -11,7 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
-use super::App;
+use super::app::App;
+use super::info::info;
 use crate::connection::admission::Full;
 
 /// How long a client turned away should wait, in seconds.
@@ -23,11 +24,7 @@ pub(super) async fn upgrade_or_info(
     peer: ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    if wants_upgrade(request.headers()) {
-        upgrade(state, peer, request)
-    } else {
-        super::info().await
-    }
+    if wants_upgrade(request.headers()) { upgrade(state, peer, request) } else { info().await }
 }
 
 /// `GET /ws`.
@@ -80,7 +77,7 @@ fn upgrade(
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return bad("this connection can't be upgraded");
     };
-    if app.hub.shutdown.intake.is_cancelled() {
+    if app.shutdown.intake.is_cancelled() {
         return turn_away(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down");
     }
     let admitted = match app.admission.admit(peer.ip()) {
@@ -93,7 +90,7 @@ fn upgrade(
             return turn_away(StatusCode::TOO_MANY_REQUESTS, reason);
         }
     };
-    let tasks = app.hub.shutdown.readers.clone();
+    let tasks = app.shutdown.readers.clone();
     tasks.spawn(async move {
         let Ok(upgraded) = on_upgrade.await else { return };
         // Every listener is plain TCP, so this is what lies under every upgrade.

@@ -1,0 +1,13 @@
+//! What the servers of one community tell each other.
+//!
+//! Owns the other nodes (`peers`), the way to them (`bus`), and how messages are cut to fit it
+//! (`parts`). Must not know connections, sockets, or how a room works: what it needs of the rooms
+//! is the port [`OpenRooms`], which they implement.
+
+pub(crate) mod bus;
+mod open_rooms;
+mod parts;
+mod peers;
+
+pub(crate) use open_rooms::{Heard, OpenRooms};
+pub(crate) use peers::{PRESENCE_GRACE, Peers};

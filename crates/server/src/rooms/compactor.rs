@@ -1,0 +1,122 @@
+//! Snapshots and compaction, behind everything else.
+//!
+//! One task of a node takes one document at a time: it reads the document from the store, stores a
+//! snapshot, and removes the deltas that the snapshot covers. Rooms only say that a tail has grown
+//! long; they and their readers never wait. A crash between the steps loses and doubles nothing: a
+//! snapshot without its compaction is only a shorter load, and deltas are only removed under a
+//! stored snapshot.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use synckit_engine::ids::{DocumentId, NodeId};
+use synckit_store::{StorageProvider, StoreError, StoredSnapshot};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::loader::{self, Tail};
+use crate::config::{CompactionConfig, History};
+use crate::time::{millis, now_millis};
+
+/// Documents waiting for compaction. When full an offer is dropped: the room makes it again when
+/// the tail has grown by as much once more.
+const QUEUE: usize = 1_024;
+
+/// How long a document is claimed. A node that dies leaves it to others after that; one that is
+/// merely slow does no harm then, since the store takes no older snapshot.
+const CLAIM: Duration = Duration::from_secs(60);
+
+/// A delta may be dated this much behind its arrival on another node's clock.
+const CLOCK_MARGIN: Duration = Duration::from_secs(3_600);
+
+/// Takes documents whose tail has grown long.
+#[derive(Debug, Clone)]
+pub(crate) struct Compactor {
+    queue: mpsc::Sender<DocumentId>,
+    config: CompactionConfig,
+}
+
+impl Compactor {
+    /// Starts the task on `tasks`; it ends with `stop`.
+    pub(crate) fn start(
+        provider: Arc<dyn StorageProvider>,
+        node: NodeId,
+        config: CompactionConfig,
+        stop: CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (queue, documents) = mpsc::channel(QUEUE);
+        let task = Task { provider, node, config: config.clone() };
+        tasks.spawn(async move {
+            tokio::select! {
+                () = task.run(documents) => {}
+                // Cut short anywhere it leaves nothing half done.
+                () = stop.cancelled() => {}
+            }
+        });
+        Self { queue, config }
+    }
+
+    /// Whether a tail this long is worth a snapshot.
+    pub(super) fn wants(&self, tail: Tail) -> bool {
+        tail.deltas >= self.config.tail_deltas || tail.bytes >= self.config.tail_bytes
+    }
+
+    /// Asks for a document to be compacted some time.
+    pub(super) fn offer(&self, document: &DocumentId) {
+        let _ = self.queue.try_send(document.clone());
+    }
+}
+
+#[derive(Debug)]
+struct Task {
+    provider: Arc<dyn StorageProvider>,
+    node: NodeId,
+    config: CompactionConfig,
+}
+
+impl Task {
+    async fn run(self, mut documents: mpsc::Receiver<DocumentId>) {
+        while let Some(document) = documents.recv().await {
+            if let Err(error) = self.compact(&document).await {
+                tracing::warn!(document.id = %document, error = %error, "compaction failed");
+            }
+        }
+    }
+
+    async fn compact(&self, document: &DocumentId) -> Result<(), StoreError> {
+        let store = self.provider.documents();
+        if !store.claim_compaction(document, self.node.as_str(), CLAIM).await? {
+            return Ok(());
+        }
+        let loader::Loaded { mut snapshot, .. } = loader::load(store, document).await?;
+        let horizon = millis(self.config.tombstone_horizon + CLOCK_MARGIN);
+        let forgotten = snapshot.document.forget_tombstones(now_millis().saturating_sub(horizon));
+        let position = snapshot.position;
+        let clock = snapshot.document.clock().clone();
+        let damaged = |reason: String| StoreError::Damaged { document: document.clone(), reason };
+        let bytes = tokio::task::spawn_blocking(move || snapshot.encode())
+            .await
+            .map_err(|error| damaged(error.to_string()))?
+            .map_err(|error| damaged(error.to_string()))?;
+        let size = bytes.len();
+        let stored = StoredSnapshot { bytes, clock: clock.clone(), position };
+        if !store.save_snapshot(document, &stored).await? {
+            return Ok(());
+        }
+        let before = match self.config.history {
+            History::None => None,
+            History::For(time) => Some(SystemTime::now() - time),
+            History::Forever => {
+                tracing::debug!(document.id = %document, size_bytes = size, "snapshot stored");
+                return Ok(());
+            }
+        };
+        let removed = store.compact(document, &clock, before).await?;
+        tracing::debug!(
+            document.id = %document, size_bytes = size, removed, forgotten, "document compacted"
+        );
+        Ok(())
+    }
+}

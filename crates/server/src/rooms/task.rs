@@ -1,0 +1,357 @@
+//! The task around one room: it loads the document, feeds the room, and does what the room says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use synckit_engine::ids::DocumentId;
+use synckit_engine::limits::Limits;
+use synckit_engine::peer::PeerMessage;
+use synckit_engine::position::Delivery;
+use synckit_engine::room::{Command, Effect, Input, Room};
+use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
+use synckit_store::StoreError;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::committer::Ticket;
+use super::fan_out::{self, FanOut};
+use super::hub::RoomQueues;
+use super::input::RoomInput;
+use super::loader::{self, Loaded, Missing, Tail};
+use super::services::Services;
+use super::windows::Windows;
+use crate::heavy;
+use crate::nodes::Heard;
+use crate::outbox::Outbox;
+use crate::time::now_millis;
+
+/// How long a room stays after the last connection has left: a reload of the page should find
+/// the document in memory.
+const IDLE_RELEASE: Duration = Duration::from_secs(30);
+
+/// How long the first readers of a document wait for a store that does not answer.
+const LOAD_DEADLINE: Duration = Duration::from_secs(8);
+
+/// How long a room waits for what other nodes hold of its document, where no store is shared.
+const PEERS_ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+/// How long a load waits for its subscription, which takes a round trip.
+const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Commands taken from the mailbox before the outboxes are woken.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// What may be left to do before no more commands are taken: one who joins a document of many
+/// fields is sent each of them.
+const EFFECTS_AT_ONCE: usize = 1_024;
+
+/// Answers that no ticket waits for: the one read that may be under way.
+const OTHER_ANSWERS: usize = 1;
+
+/// One room with its queues.
+#[derive(Debug)]
+pub(super) struct RoomTask {
+    services: Arc<Services>,
+    document: DocumentId,
+    queues: RoomQueues,
+    answers: mpsc::Receiver<RoomInput>,
+    answer_to: mpsc::Sender<RoomInput>,
+    lane: mpsc::Sender<Ticket>,
+    /// What was stored since the last snapshot that was asked for.
+    tail: Tail,
+    fan_out: FanOut,
+    windows: Windows,
+}
+
+impl RoomTask {
+    pub(super) fn new(services: Arc<Services>, document: DocumentId, queues: RoomQueues) -> Self {
+        let Limits { edits_in_flight_max, .. } = services.limits;
+        let (answer_to, answers) = mpsc::channel(edits_in_flight_max + OTHER_ANSWERS);
+        let lane = services.committer.lane(&document);
+        Self {
+            services,
+            document,
+            queues,
+            answers,
+            answer_to,
+            lane,
+            tail: Tail::default(),
+            fan_out: FanOut::default(),
+            windows: Windows::default(),
+        }
+    }
+
+    /// Hears the other nodes first: what they store while the document is read must not be missed.
+    async fn load(&mut self) -> Result<Room<Arc<Outbox>>, StoreError> {
+        let subscribe = self.services.peers.bus().subscribe(&self.document);
+        if !matches!(tokio::time::timeout(SUBSCRIBE_DEADLINE, subscribe).await, Ok(true)) {
+            tracing::debug!(document.id = %self.document, "opened without hearing other nodes");
+        }
+        let store = self.services.provider.documents();
+        let mut backoff = Backoff::new();
+        let end = Instant::now() + LOAD_DEADLINE;
+        loop {
+            match loader::load(store, &self.document).await {
+                Ok(Loaded { snapshot, tail }) => {
+                    self.tail = tail;
+                    self.offer_compaction();
+                    let limits = self.services.limits.clone();
+                    let room = Room::new(self.document.clone(), snapshot, limits);
+                    return Ok(if self.services.peers.is_alone() { room.alone() } else { room });
+                }
+                Err(error) if error.is_transient() && Instant::now() < end => {
+                    tracing::warn!(document.id = %self.document, error = %error, "load failed");
+                    backoff.pause().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Brings a room up to what the other nodes hold, as far as they say so in time.
+    async fn ask_peers(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
+        if self.services.peers.is_store_shared() || self.services.peers.is_alone() {
+            return;
+        }
+        self.services.peers.ask_for(&self.document);
+        let mut silent = self.services.peers.known();
+        let end = Instant::now() + PEERS_ANSWER_WITHIN;
+        while silent > 0 || room.awaits_store() {
+            let input = tokio::select! {
+                Some(input) = self.answers.recv() => input,
+                Some(heard) = self.queues.heard.recv() => {
+                    let is_last = matches!(
+                        &heard,
+                        Heard::Said { message: PeerMessage::DocumentHeld { is_last: true, .. }, .. }
+                    );
+                    silent = silent.saturating_sub(is_last.into());
+                    heard.into()
+                }
+                () = tokio::time::sleep_until(end) => return,
+            };
+            room.handle(input, effects);
+            self.perform(room, effects).await;
+        }
+    }
+
+    /// Counts what was stored, and asks for a snapshot when it has become much.
+    fn note_stored(&mut self, input: &RoomInput) {
+        let Input::Stored { edits, .. } = input else { return };
+        for (delta, delivery) in edits.iter().flat_map(|edit| &edit.deltas) {
+            if matches!(delivery, Delivery::Stored(_)) {
+                self.tail.add(delta);
+            }
+        }
+        self.offer_compaction();
+    }
+
+    fn offer_compaction(&mut self) {
+        if self.services.compactor.wants(self.tail) {
+            self.services.compactor.offer(&self.document);
+            self.tail = Tail::default();
+        }
+    }
+
+    /// Answers everyone who waits that the document can't be read, until nobody waits.
+    async fn refuse_all(&mut self, error: &StoreError) {
+        tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
+        let code = if error.is_transient() {
+            ErrorCode::StorageUnavailable
+        } else {
+            ErrorCode::StorageRefused
+        };
+        self.services.hub.forget(&self.document);
+        self.queues.mailbox.close();
+        while let Some(message) = self.queues.mailbox.recv().await {
+            let reply = ErrorReply::new(code).on(&self.document).answering(message.message_id());
+            message.outbox.send(&ServerMessage::Error(reply));
+        }
+    }
+
+    async fn perform(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
+        let mut effects = effects.drain(..).peekable();
+        while let Some(effect) = effects.next() {
+            match effect {
+                Effect::Send(session, message) => {
+                    let messages = fan_out::sent_to(session, message, &mut effects);
+                    if let Some(outbox) = room.handle_of(session) {
+                        self.fan_out.send(outbox, messages);
+                    }
+                }
+                Effect::Broadcast(message) => {
+                    let messages = fan_out::broadcast(message, &mut effects);
+                    self.fan_out.broadcast(room.subscribers(), messages).await.note(room);
+                }
+                Effect::Relay(client, message) => {
+                    self.fan_out.relay(room.others(&client), message);
+                }
+                Effect::Open(window, ms) => self.windows.open(window, ms),
+                Effect::BroadcastPresence(message) => {
+                    let messages = fan_out::broadcast_presence(message, &mut effects);
+                    self.fan_out.broadcast(room.watchers(), messages).await.note(room);
+                }
+                Effect::Append { ticket, deltas } => {
+                    let ticket = Ticket {
+                        document: self.document.clone(),
+                        id: ticket,
+                        deltas,
+                        since: Instant::now(),
+                        reply: self.answer_to.clone(),
+                    };
+                    // Lanes outlive rooms; a lane that is gone shows as edits without answer.
+                    let _ = self.lane.send(ticket).await;
+                }
+                Effect::Fetch(position) => self.read(Some(position)),
+                Effect::Reload => self.read(None),
+                Effect::Publish(message) => self.services.peers.tell(&self.document, message),
+            }
+        }
+        self.fan_out.wake();
+    }
+
+    /// Reads on from a position, or the whole document, as often as it takes while the room lives.
+    fn read(&self, after: Option<synckit_engine::position::Position>) {
+        let (services, document) = (Arc::clone(&self.services), self.document.clone());
+        let answer_to = self.answer_to.downgrade();
+        self.services.shutdown.rooms.spawn(async move {
+            let mut backoff = Backoff::new();
+            while answer_to.strong_count() > 0 && !services.shutdown.drain.is_cancelled() {
+                let store = services.provider.documents();
+                let read = match after {
+                    Some(after) => loader::missing(store, &document, after).await,
+                    None => loader::load(store, &document)
+                        .await
+                        .map(|loaded| Missing::Document(loaded.snapshot)),
+                };
+                let input = match read {
+                    Ok(Missing::Deltas(deltas)) => Input::Fetched(deltas),
+                    Ok(Missing::Document(loaded)) => Input::Reloaded(loaded),
+                    Err(error) => {
+                        tracing::warn!(document.id = %document, error = %error, "read failed");
+                        backoff.pause().await;
+                        continue;
+                    }
+                };
+                if let Some(answer_to) = answer_to.upgrade() {
+                    // Its place is kept free by OTHER_ANSWERS.
+                    let _ = answer_to.try_send(input);
+                }
+                return;
+            }
+        });
+    }
+}
+
+/// Closes everyone's connection when the room's task ends by a panic, so that clients come back
+/// to a room that is loaded anew.
+struct Members {
+    room: Room<Arc<Outbox>>,
+    services: Arc<Services>,
+    document: DocumentId,
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.services.hub.forget(&self.document);
+            for outbox in self.room.handles() {
+                outbox.close(CloseCode::InternalError, "Document failed, please reconnect");
+            }
+        }
+    }
+}
+
+/// Runs a room until nobody needs it any more.
+pub(super) async fn run(mut task: RoomTask) {
+    let room = match task.load().await {
+        Ok(room) => room,
+        Err(error) => return task.refuse_all(&error).await,
+    };
+    let mut members =
+        Members { room, services: Arc::clone(&task.services), document: task.document.clone() };
+    let room = &mut members.room;
+    let drain = task.services.shutdown.drain.clone();
+    let mut effects = Vec::new();
+    task.ask_peers(room, &mut effects).await;
+    room.handle(Input::Resumed, &mut effects);
+    task.perform(room, &mut effects).await;
+    let mut answers = Vec::new();
+    let mut idle_since = Instant::now();
+    loop {
+        if !room.is_idle() {
+            idle_since = Instant::now();
+        }
+        task.queues.standing.set(room.position());
+        if drain.is_cancelled() && task.queues.mailbox.is_empty() && !room.awaits_store() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            count = task.answers.recv_many(&mut answers, COMMANDS_AT_ONCE) => {
+                debug_assert!(count > 0, "the room holds a sender itself");
+                for input in answers.drain(..) {
+                    task.note_stored(&input);
+                    handle(room, input, &mut effects);
+                }
+            }
+            Some(window) = task.windows.over() => {
+                handle(room, Input::Over(window), &mut effects);
+            }
+            Some(message) = task.queues.mailbox.recv(), if room.has_room() => {
+                handle(room, message.into(), &mut effects);
+                for _ in 1..COMMANDS_AT_ONCE {
+                    if !room.has_room() || effects.len() >= EFFECTS_AT_ONCE {
+                        break;
+                    }
+                    let Ok(message) = task.queues.mailbox.try_recv() else { break };
+                    handle(room, message.into(), &mut effects);
+                }
+            }
+            Some(heard) = task.queues.heard.recv(), if room.has_room() => {
+                handle(room, heard.into(), &mut effects);
+            }
+            () = until(room.next_tick()), if room.next_tick().is_some() => {
+                room.handle(Input::Tick(now_millis()), &mut effects);
+            }
+            () = tokio::time::sleep_until(idle_since + IDLE_RELEASE), if room.is_idle() => {
+                if task.services.hub.release(&task.document, &task.queues.mailbox) {
+                    return;
+                }
+                idle_since = Instant::now();
+            }
+            () = maybe_at(task.fan_out.answer_kept_until()) => {
+                task.fan_out.forget_answer();
+                room.forget_state();
+            }
+            () = drain.cancelled(), if !drain.is_cancelled() => {}
+        }
+        task.perform(room, &mut effects).await;
+    }
+}
+
+/// Gives the room an input. Every change of a text is made and shown on the whole of it.
+fn handle(room: &mut Room<Arc<Outbox>>, input: RoomInput, effects: &mut Vec<Effect>) {
+    let added = match &input {
+        Input::Command { command: Command::Edit { drafts, .. }, .. } => {
+            drafts.iter().map(|draft| draft.changes.size()).sum()
+        }
+        _ => 0,
+    };
+    let bytes = added.max(room.document().collections().text().size());
+    heavy::work(bytes, || room.handle(input, effects));
+}
+
+/// Waits until a time by the clock on the wall.
+async fn until(at: Option<synckit_engine::ids::Millis>) {
+    let wait = at.unwrap_or_default().saturating_sub(now_millis());
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+}
+
+/// Waits until a moment; for ever without one.
+async fn maybe_at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
