@@ -12,6 +12,7 @@ mod lag;
 mod messages;
 mod peers;
 mod presence;
+mod reading;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::position::{Position, Seq};
 use crate::snapshot::Snapshot;
 pub use io::{Command, Draft, Effect, Input, Stored, TicketId};
 use lag::Lag;
+use reading::Reading;
 use windows::WaitingPresence;
 pub use windows::Window;
 
@@ -80,11 +82,8 @@ pub struct Room<H> {
     counters: VectorClock,
     /// Numbered deltas that cannot be applied yet because others are missing before them.
     arrived: BTreeMap<Seq, Delta>,
-    /// Where the room stood when it asked for the answer to [`Effect::Fetch`] or
-    /// [`Effect::Reload`] that is still to come.
-    reading: Option<Position>,
-    /// Whether more may be stored than the answer that is still to come will show.
-    behind: bool,
+    /// The answer to [`Effect::Fetch`] or [`Effect::Reload`] that is still to come.
+    reading: Reading,
     /// Whether there are no other nodes to be told of what was stored.
     is_alone: bool,
     /// The document as JSON, for those who join before it changes.
@@ -113,8 +112,7 @@ impl<H> Room<H> {
             bytes_in_flight: 0,
             counters: VectorClock::new(),
             arrived: BTreeMap::new(),
-            reading: None,
-            behind: false,
+            reading: Reading::Idle,
             is_alone: false,
             state: None,
         }
@@ -157,7 +155,7 @@ impl<H> Room<H> {
     pub fn is_idle(&self) -> bool {
         self.members.len() == self.leaving.len()
             && self.tickets.is_empty()
-            && self.reading.is_none()
+            && self.reading.is_idle()
             && !self.has_presence()
             && self.presence_window.is_none()
     }
@@ -218,24 +216,8 @@ impl<H> Room<H> {
             }
             Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
             Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
-            Input::Fetched(deltas) => {
-                let asked_at = self.reading.take();
-                if asked_at.is_none_or(|asked_at| asked_at.epoch == self.position.epoch) {
-                    self.arrived.extend(deltas);
-                } else {
-                    // The document was empty when this was asked for, and began another life.
-                    self.behind = true;
-                }
-                self.advance(effects);
-                self.read_on(effects);
-            }
-            Input::Reloaded(loaded) => {
-                let asked_at = self.reading.take();
-                if !self.is_outdated(loaded.position, asked_at) {
-                    self.reload(loaded, effects);
-                }
-                self.read_on(effects);
-            }
+            Input::Fetched(deltas) => self.fetched(deltas, effects),
+            Input::Reloaded(loaded) => self.reloaded(loaded, effects),
             Input::Peer { node, message, now } => self.hear(&node, message, now, effects),
             Input::Merge(deltas) => {
                 if !deltas.is_empty() {

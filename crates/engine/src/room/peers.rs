@@ -34,11 +34,6 @@ impl<H> Room<H> {
         if head.seq > Seq(0) {
             self.begin(head.epoch);
         }
-        if head.epoch != self.position.epoch && self.position.seq > Seq(0) {
-            self.behind = self.reading.is_some();
-            self.read(Effect::Reload, effects);
-        } else if head.seq > self.position.seq {
-            self.catch_up(effects);
-        }
+        effects.extend(self.reading.head(self.position, head));
     }
 }
