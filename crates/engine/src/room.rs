@@ -4,6 +4,7 @@
 //! given to the store first, and applied, acknowledged and sent out when the store has numbered
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
 
+mod awareness;
 mod dirty;
 mod edits;
 mod history;
@@ -11,7 +12,6 @@ mod io;
 mod lag;
 mod messages;
 mod peers;
-mod presence;
 mod reading;
 mod windows;
 
@@ -30,7 +30,7 @@ use crate::snapshot::Snapshot;
 pub use io::{Command, Draft, Effect, Input, Stored, TicketId};
 use lag::Lag;
 use reading::Reading;
-use windows::WaitingPresence;
+use windows::WaitingAwareness;
 pub use windows::Window;
 
 /// Bytes of edits of one document on their way to the store at once.
@@ -40,9 +40,9 @@ const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
 struct Member<H> {
     handle: H,
     follows_document: bool,
-    follows_presence: bool,
-    /// Whether it said something of its own presence.
-    has_shown_presence: bool,
+    follows_awareness: bool,
+    /// Whether it said something of its own awareness.
+    has_shown_awareness: bool,
     /// The clients that wrote over this connection.
     writers: BTreeSet<ClientId>,
 }
@@ -68,8 +68,8 @@ pub struct Room<H> {
     /// Those who read too slowly.
     lags: BTreeMap<SessionId, Lag>,
     awareness: Awareness,
-    /// Changes of presence that wait for the end of the window; none while there is no window.
-    presence_window: Option<BTreeMap<ClientId, WaitingPresence>>,
+    /// Changes of awareness that wait for the end of the window; none while there is no window.
+    awareness_window: Option<BTreeMap<ClientId, WaitingAwareness>>,
     /// Whether the text changed during the window; none while there is no window.
     text_window: Option<bool>,
     /// The text as a JSON string that holds the state clients read, until it changes.
@@ -103,7 +103,7 @@ impl<H> Room<H> {
             leaving: BTreeSet::new(),
             lags: BTreeMap::new(),
             awareness: Awareness::default(),
-            presence_window: None,
+            awareness_window: None,
             text_window: None,
             text_string: None,
             tickets: BTreeMap::new(),
@@ -156,8 +156,8 @@ impl<H> Room<H> {
         self.members.len() == self.leaving.len()
             && self.tickets.is_empty()
             && self.reading.is_idle()
-            && !self.has_presence()
-            && self.presence_window.is_none()
+            && !self.has_awareness()
+            && self.awareness_window.is_none()
     }
 
     /// When [`Input::Tick`] has something to do.
@@ -168,7 +168,7 @@ impl<H> Room<H> {
 
     /// Whether clients that are connected to this node are present.
     #[must_use]
-    pub fn has_presence(&self) -> bool {
+    pub fn has_awareness(&self) -> bool {
         self.awareness.here().next().is_some()
     }
 
@@ -202,9 +202,9 @@ impl<H> Room<H> {
             .map(|member| &member.handle)
     }
 
-    /// Those who follow its presence.
+    /// Those who follow its awareness.
     pub fn watchers(&self) -> impl Iterator<Item = &H> {
-        self.members.values().filter(|member| member.follows_presence).map(|member| &member.handle)
+        self.members.values().filter(|member| member.follows_awareness).map(|member| &member.handle)
     }
 
     /// Takes one input.
@@ -226,19 +226,19 @@ impl<H> Room<H> {
             }
             Input::Head(head) => self.compare(head, effects),
             Input::Resumed => {
-                self.tell_presence(effects);
-                effects.push(Effect::Publish(PeerMessage::PresenceAsked));
+                self.tell_awareness(effects);
+                effects.push(Effect::Publish(PeerMessage::AwarenessAsked));
             }
-            Input::RepeatPresence => self.tell_presence(effects),
+            Input::RepeatAwareness => self.tell_awareness(effects),
             Input::NodeGone { node, until } => {
                 let back = self.awareness.abandon_node(&node, until);
-                self.show_presence(back, true, effects);
+                self.show_awareness(back, true, effects);
             }
             Input::Tick(now) => {
                 let gone = self.awareness.expire(now);
-                self.show_presence(gone, true, effects);
+                self.show_awareness(gone, true, effects);
             }
-            Input::Over(Window::Presence) => self.presence_window_is_over(effects),
+            Input::Over(Window::Awareness) => self.awareness_window_is_over(effects),
             Input::Over(Window::Text) => self.text_window_is_over(effects),
         }
     }
@@ -255,7 +255,7 @@ impl<H> Room<H> {
             Command::Leave => return self.leave(session, effects),
             Command::Vanish { until } => {
                 let back = self.awareness.abandon(session, until);
-                self.show_presence(back, true, effects);
+                self.show_awareness(back, true, effects);
                 return self.leave(session, effects);
             }
             _ => {}
@@ -263,8 +263,8 @@ impl<H> Room<H> {
         let member = self.members.entry(session).or_insert_with(|| Member {
             handle,
             follows_document: false,
-            follows_presence: false,
-            has_shown_presence: false,
+            follows_awareness: false,
+            has_shown_awareness: false,
             writers: BTreeSet::new(),
         });
         self.leaving.remove(&session);
@@ -283,18 +283,18 @@ impl<H> Room<H> {
                 self.edit(session, message_id, drafts, effects);
             }
             Command::AwarenessSubscribe => {
-                member.follows_presence = true;
+                member.follows_awareness = true;
                 effects.push(Effect::Send(session, self.everybody(None)));
             }
             Command::AwarenessUpdate { client, state, clock } => {
-                let is_new = !std::mem::replace(&mut member.follows_presence, true);
-                let is_first = !std::mem::replace(&mut member.has_shown_presence, true);
+                let is_new = !std::mem::replace(&mut member.follows_awareness, true);
+                let is_first = !std::mem::replace(&mut member.has_shown_awareness, true);
                 let has_others = self.awareness.entries().any(|(other, _)| *other != client);
                 // SDK 0.3.0 asks before its application listens, drops the answer, and never asks again.
                 if is_new || is_first && has_others {
                     effects.push(Effect::Send(session, self.everybody(Some(&client))));
                 }
-                self.presence(session, client, state, clock, effects);
+                self.update_awareness(session, client, state, clock, effects);
             }
             Command::CatchUp | Command::Leave | Command::Vanish { .. } => {}
         }
@@ -318,15 +318,15 @@ impl<H> Room<H> {
             if let Some(member) = self.members.get_mut(&session) {
                 self.leaving.insert(session);
                 member.follows_document = false;
-                member.follows_presence = false;
-                member.has_shown_presence = false;
+                member.follows_awareness = false;
+                member.has_shown_awareness = false;
                 member.writers.clear();
             }
         } else {
             self.members.remove(&session);
         }
         let gone = self.awareness.disconnect(session);
-        self.show_presence(gone, true, effects);
+        self.show_awareness(gone, true, effects);
     }
 }
 

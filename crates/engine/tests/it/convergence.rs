@@ -532,7 +532,7 @@ impl World {
                         self.send(session, message.clone());
                     }
                 }
-                effect @ (Effect::BroadcastPresence(_) | Effect::Relay(..) | Effect::Open(..)) => {
+                effect @ (Effect::BroadcastAwareness(_) | Effect::Relay(..) | Effect::Open(..)) => {
                     panic!("not expected: {effect:?}")
                 }
                 Effect::Append { ticket, deltas } => self.appends.push_back((ticket, deltas)),

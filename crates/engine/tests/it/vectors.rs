@@ -11,7 +11,7 @@ use synckit_engine::ids::{ClientId, DocumentId, FieldName};
 use synckit_engine::json::JsonText;
 use synckit_engine::text::TextState;
 use synckit_engine::wire::frame::HEADER_BYTES;
-use synckit_engine::wire::message::{Chunk, Permissions, Presence};
+use synckit_engine::wire::message::{Chunk, ClientAwareness, Permissions};
 use synckit_engine::wire::{
     ClientMessage, Edit, ErrorCode, ErrorReply, FrameKind, Framing, Incoming, Operation, Outgoing,
     ServerMessage, decode, encode,
@@ -323,11 +323,11 @@ fn message_of_server(message_type: &str, payload: &Object<'_>) -> ServerMessage 
                 .get::<Vec<Object<'_>>>("states")
                 .unwrap()
                 .iter()
-                .map(presence)
+                .map(awareness_of)
                 .collect(),
         },
         "awareness_update" => {
-            let Presence { client, state, clock } = presence(payload);
+            let ClientAwareness { client, state, clock } = awareness_of(payload);
             let state = Some(state).filter(|state| *state != JsonText::null());
             ServerMessage::AwarenessUpdate { document: payload.document(), client, state, clock }
         }
@@ -337,8 +337,8 @@ fn message_of_server(message_type: &str, payload: &Object<'_>) -> ServerMessage 
     }
 }
 
-fn presence(members: &Object<'_>) -> Presence {
-    Presence {
+fn awareness_of(members: &Object<'_>) -> ClientAwareness {
+    ClientAwareness {
         client: ClientId::new(&members.text("clientId")).unwrap(),
         state: members.json("state"),
         clock: members.get("clock").unwrap(),

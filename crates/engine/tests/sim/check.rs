@@ -36,7 +36,7 @@ pub(crate) enum Invariant {
     /// Then the last a connection was told of each field is its value.
     NobodyMissesAValue,
     /// Then all rooms and watchers see who is connected, and nobody else.
-    PresenceIsRight,
+    AwarenessIsRight,
 }
 
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl World {
                 self.check_resting_room(node, document, head.position);
             }
         }
-        (0..self.plan.documents).for_each(|document| self.check_presence(document));
+        (0..self.plan.documents).for_each(|document| self.check_awareness(document));
     }
 
     fn check_collections(&mut self, at: usize, document: usize, stored: &Collections) {
@@ -170,12 +170,12 @@ impl World {
         }
     }
 
-    fn check_presence(&mut self, document: usize) {
+    fn check_awareness(&mut self, document: usize) {
         let present: BTreeMap<_, _> = self
             .clients
             .iter()
             .filter_map(|client| {
-                let state = client.views[document].presence.clone();
+                let state = client.views[document].awareness.clone();
                 Some((client.name.clone(), state?))
             })
             .collect();
@@ -198,7 +198,7 @@ impl World {
             }
         }
         for client in &self.clients {
-            // What an answer to one's own first presence leaves out is oneself.
+            // What an answer to one's own first awareness leaves out is oneself.
             let mut others = client.views[document].others.clone().unwrap_or_default();
             let own = present.get(&client.name).cloned();
             others.extend(own.map(|state| (client.name.clone(), state)));
@@ -213,7 +213,7 @@ impl World {
                     names(&present).difference(&names(&others)).collect::<Vec<_>>(),
                     names(&others).difference(&names(&present)).collect::<Vec<_>>(),
                 );
-                self.violate(Invariant::PresenceIsRight, what);
+                self.violate(Invariant::AwarenessIsRight, what);
             }
         }
     }

@@ -60,8 +60,8 @@ pub(crate) struct View {
     /// What the server said last of each live field since it answered the subscription.
     pub(crate) told: Option<BTreeMap<String, String>>,
     /// What the user wants others to see of it.
-    pub(crate) presence: Option<String>,
-    presence_clock: u64,
+    pub(crate) awareness: Option<String>,
+    awareness_clock: u64,
     /// Who is here, as the server said last.
     pub(crate) others: Option<BTreeMap<String, String>>,
 }
@@ -119,14 +119,14 @@ impl Client {
             format!("{{\"type\":\"awareness_subscribe\",\"documentId\":\"{id}\"}}").into_bytes(),
         ];
         frames.extend((0..view.unacknowledged.len()).map(|at| self.frame_of(document, at)));
-        let presence = self.views[document].presence.clone();
-        frames.extend(presence.map(|state| self.present(document, Some(state))));
+        let awareness = self.views[document].awareness.clone();
+        frames.extend(awareness.map(|state| self.present(document, Some(state))));
         frames
     }
 
     pub(crate) fn close(&mut self, document: usize) -> Vec<u8> {
         let view = &mut self.views[document];
-        (view.is_open, view.told, view.others, view.presence) = (false, None, None, None);
+        (view.is_open, view.told, view.others, view.awareness) = (false, None, None, None);
         let id = &self.ids[document];
         format!("{{\"type\":\"unsubscribe\",\"documentId\":\"{id}\"}}").into_bytes()
     }
@@ -138,17 +138,17 @@ impl Client {
             view.counts.clear();
             view.text = TextState::default();
             view.set.clear();
-            view.presence_clock = 0;
+            view.awareness_clock = 0;
         }
     }
 
     pub(crate) fn present(&mut self, document: usize, state: Option<String>) -> Vec<u8> {
         let (name, id) = (&self.name, &self.ids[document]);
         let view = &mut self.views[document];
-        view.presence_clock += 1;
-        let clock = view.presence_clock;
+        view.awareness_clock += 1;
+        let clock = view.awareness_clock;
         let json = state.clone().unwrap_or_else(|| "null".to_owned());
-        view.presence = state;
+        view.awareness = state;
         format!(
             "{{\"type\":\"awareness_update\",\"documentId\":\"{id}\",\"clientId\":\"{name}\",\
              \"state\":{json},\"clock\":{clock}}}"

@@ -48,7 +48,7 @@ fn an_acknowledgement_before_the_append_is_caught() {
 #[test]
 fn a_client_that_is_never_told_what_it_missed_is_caught() {
     let behind =
-        [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees, Invariant::PresenceIsRight];
+        [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees, Invariant::AwarenessIsRight];
     is_caught(Sabotage::ForgetCatchUp, Faults::Bus, &behind);
 }
 
@@ -82,7 +82,7 @@ fn an_edit_that_is_stored_twice_is_caught() {
 
 #[test]
 fn somebody_who_is_gone_and_never_leaves_is_caught() {
-    is_caught(Sabotage::ForgetTicks, Faults::Nodes, &[Invariant::PresenceIsRight]);
+    is_caught(Sabotage::ForgetTicks, Faults::Nodes, &[Invariant::AwarenessIsRight]);
 }
 
 #[test]

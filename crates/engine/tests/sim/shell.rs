@@ -58,7 +58,7 @@ impl World {
                     let slot = self.nodes[node].slots.get_mut(&document).unwrap();
                     slot.windows.push(window);
                 }
-                Effect::BroadcastPresence(message) => {
+                Effect::BroadcastAwareness(message) => {
                     for session in &watchers {
                         self.show(node, document, *session, &message);
                     }
@@ -376,7 +376,7 @@ impl World {
         }
         for document in self.open_rooms(node) {
             if repeats {
-                self.give(node, document, Input::RepeatPresence);
+                self.give(node, document, Input::RepeatAwareness);
             }
             for (gone, _) in &silent {
                 self.give(node, document, Input::NodeGone { node: gone.clone(), until: now });

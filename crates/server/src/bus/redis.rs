@@ -1,5 +1,5 @@
-//! The bus through Redis: one channel for the edits and one for the presence of every document that
-//! is open, and one for the nodes.
+//! The bus through Redis: one channel for the edits and one for the awareness of every document
+//! that is open, and one for the nodes.
 //!
 //! One task holds the link. Everything that looks like an interruption (a connection that ends, a
 //! ping without an answer, a cluster that moved its slots) throws the link away and makes another

@@ -21,7 +21,7 @@ use super::outbox::Outbox;
 use crate::heavy;
 use crate::hub::Hub;
 use crate::mailbox::{RoomHandle, RoomMessage};
-use crate::peers::PRESENCE_GRACE;
+use crate::peers::AWARENESS_GRACE;
 use crate::time::{millis, now_millis};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
@@ -80,7 +80,7 @@ impl Reader {
                 () = intake.cancelled() => return,
             }
         }
-        let until = now_millis() + millis(PRESENCE_GRACE);
+        let until = now_millis() + millis(AWARENESS_GRACE);
         for (_, room) in self.rooms.drain() {
             let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
             let _ = room.send(RoomMessage::new(id, outbox, Command::Vanish { until })).await;
