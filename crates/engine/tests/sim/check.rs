@@ -25,6 +25,8 @@ pub(crate) enum Invariant {
     StoredOnce,
     /// A room shows exactly the history up to its position, which only rises within an epoch.
     RoomIsAPrefix,
+    /// A room shows what it stored itself, though nobody tells it of what it missed.
+    OwnEditsAreShown,
     /// Edits under way are within the limits, and one read at most.
     MemoryIsBounded,
     /// When all is healed, things come to rest.
@@ -97,6 +99,28 @@ impl World {
             self.violate(Invariant::MemoryIsBounded, what);
         } else if reads > 1 {
             self.violate(Invariant::MemoryIsBounded, format!("{} reads {reads} times", at()));
+        }
+    }
+
+    /// Rooms against what they stored, before they are compared with the store.
+    pub(crate) fn check_own_edits(&mut self) {
+        let mut hidden = Vec::new();
+        for (node, slots) in self.nodes.iter().map(|node| &node.slots).enumerate() {
+            for (document, slot) in slots {
+                let Some(room) = &slot.room else { continue };
+                let (here, last) = (room.position(), slot.stored_at);
+                // What went to a life that is over is read by nobody.
+                let lives = self.store.head(*document).is_some_and(|it| it.epoch == last.epoch);
+                if lives && (here.epoch != last.epoch || here.seq < last.seq) {
+                    hidden.push(format!(
+                        "the room of document {document} on node {node} is at {here:?}, \
+                         its last edit is stored at {last:?}"
+                    ));
+                }
+            }
+        }
+        for what in hidden {
+            self.violate(Invariant::OwnEditsAreShown, what);
         }
     }
 

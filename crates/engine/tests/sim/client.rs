@@ -76,7 +76,8 @@ pub(crate) struct Client {
     pub(crate) session: Option<SessionId>,
     pub(crate) ids: Vec<DocumentId>,
     messages: u64,
-    last_timestamp: u64,
+    /// No edit is older: one whose number was given before must differ by its time.
+    timestamp_min: u64,
 }
 
 /// Both directions are in order; how far each has come is up to the seed.
@@ -94,8 +95,8 @@ pub(crate) struct Connection {
 impl Client {
     pub(crate) fn new(name: String, kind: Kind, ahead_ms: u64, ids: Vec<DocumentId>) -> Self {
         let views = ids.iter().map(|_| View { is_open: true, ..View::default() }).collect();
-        let (session, messages, last_timestamp) = (None, 0, 0);
-        Self { name, kind, ahead_ms, views, session, ids, messages, last_timestamp }
+        let (session, messages, timestamp_min) = (None, 0, 0);
+        Self { name, kind, ahead_ms, views, session, ids, messages, timestamp_min }
     }
 
     /// The frames a new connection starts with.
@@ -133,6 +134,7 @@ impl Client {
 
     /// The user reloads the page: all is gone but what is still to be acknowledged.
     pub(crate) fn forget(&mut self) {
+        self.timestamp_min += 1;
         for view in &mut self.views {
             view.shown.clear();
             view.counts.clear();
@@ -190,8 +192,8 @@ impl Client {
         operation: Option<String>,
         now: u64,
     ) -> Option<Vec<u8>> {
-        let timestamp = (now + self.ahead_ms).max(self.last_timestamp + 1);
-        self.last_timestamp = timestamp;
+        let timestamp = (now + self.ahead_ms).max(self.timestamp_min);
+        self.timestamp_min = timestamp;
         let view = &mut self.views[document];
         let own = view.counts.entry(self.name.clone()).or_default();
         *own += 1;

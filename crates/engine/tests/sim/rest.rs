@@ -28,6 +28,7 @@ impl World {
         self.connect_all();
         // The last edits still go over a bus that loses them.
         self.drain();
+        self.check_own_edits();
         self.note(|| "the bus is healed".to_owned());
         self.bus.is_healed = true;
         for node in 0..self.nodes.len() {

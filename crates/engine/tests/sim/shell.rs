@@ -163,6 +163,9 @@ impl World {
             return true;
         }
         let stored = if is_taken { self.store_group(&group) } else { Vec::new() };
+        if is_taken {
+            self.nodes[node].note_stored(&group, &stored);
+        }
         if !fails {
             self.answer_group(node, group, stored);
         } else if self.plan.is(Sabotage::ForgetLostReplies) && is_taken {
