@@ -85,9 +85,9 @@ pub enum Changes {
 /// What happens to a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetChange {
-    /// The value is a member.
+    /// The value is in the set from now on.
     Add(JsonText),
-    /// The value is none.
+    /// The value is not.
     Remove(JsonText),
     /// Nothing is that was added before.
     Clear,

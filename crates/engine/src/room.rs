@@ -36,8 +36,9 @@ pub use windows::Window;
 /// Bytes of edits of one document on their way to the store at once.
 const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
 
+/// A connection that is in the room: it follows the document or its awareness, or wrote here.
 #[derive(Debug)]
-struct Member<H> {
+struct Follower<H> {
     handle: H,
     follows_document: bool,
     follows_awareness: bool,
@@ -62,7 +63,7 @@ pub struct Room<H> {
     limits: Limits,
     position: Position,
     document: Document,
-    members: BTreeMap<SessionId, Member<H>>,
+    followers: BTreeMap<SessionId, Follower<H>>,
     /// Those who left, but some of whose edits are still to be acknowledged.
     leaving: BTreeSet<SessionId>,
     /// Those who read too slowly.
@@ -99,7 +100,7 @@ impl<H> Room<H> {
             limits,
             position: loaded.position,
             document: loaded.document,
-            members: BTreeMap::new(),
+            followers: BTreeMap::new(),
             leaving: BTreeSet::new(),
             lags: BTreeMap::new(),
             awareness: Awareness::default(),
@@ -153,7 +154,7 @@ impl<H> Room<H> {
     /// Whether nobody is here and nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.members.len() == self.leaving.len()
+        self.followers.len() == self.leaving.len()
             && self.tickets.is_empty()
             && self.reading.is_idle()
             && !self.has_awareness()
@@ -181,30 +182,36 @@ impl<H> Room<H> {
     /// The handle of one connection.
     #[must_use]
     pub fn handle_of(&self, session: SessionId) -> Option<&H> {
-        self.members.get(&session).map(|member| &member.handle)
+        self.followers.get(&session).map(|follower| &follower.handle)
     }
 
     /// Everyone here.
     pub fn handles(&self) -> impl Iterator<Item = &H> {
-        self.members.values().map(|member| &member.handle)
+        self.followers.values().map(|follower| &follower.handle)
     }
 
     /// Those who follow the document.
     pub fn subscribers(&self) -> impl Iterator<Item = &H> {
-        self.members.values().filter(|member| member.follows_document).map(|member| &member.handle)
+        self.followers
+            .values()
+            .filter(|follower| follower.follows_document)
+            .map(|follower| &follower.handle)
     }
 
     /// Those who follow the document, but not those over whose connection `client` writes.
     pub fn others<'r>(&'r self, client: &'r ClientId) -> impl Iterator<Item = &'r H> {
-        let others = self.members.values();
+        let others = self.followers.values();
         others
-            .filter(|member| member.follows_document && !member.writers.contains(client))
-            .map(|member| &member.handle)
+            .filter(|follower| follower.follows_document && !follower.writers.contains(client))
+            .map(|follower| &follower.handle)
     }
 
     /// Those who follow its awareness.
     pub fn watchers(&self) -> impl Iterator<Item = &H> {
-        self.members.values().filter(|member| member.follows_awareness).map(|member| &member.handle)
+        self.followers
+            .values()
+            .filter(|follower| follower.follows_awareness)
+            .map(|follower| &follower.handle)
     }
 
     /// Takes one input.
@@ -260,7 +267,7 @@ impl<H> Room<H> {
             }
             _ => {}
         }
-        let member = self.members.entry(session).or_insert_with(|| Member {
+        let follower = self.followers.entry(session).or_insert_with(|| Follower {
             handle,
             follows_document: false,
             follows_awareness: false,
@@ -270,25 +277,25 @@ impl<H> Room<H> {
         self.leaving.remove(&session);
         match command {
             Command::Subscribe { request_id, replay } => {
-                member.follows_document = true;
+                follower.follows_document = true;
                 self.answer_subscribe(session, request_id, replay, effects);
             }
             Command::Edit { message_id, drafts, follow } => {
-                member.follows_document |= follow;
+                follower.follows_document |= follow;
                 for draft in &drafts {
-                    if member.writers.len() < SESSION_WRITERS_MAX {
-                        member.writers.insert(draft.client.clone());
+                    if follower.writers.len() < SESSION_WRITERS_MAX {
+                        follower.writers.insert(draft.client.clone());
                     }
                 }
                 self.edit(session, message_id, drafts, effects);
             }
             Command::AwarenessSubscribe => {
-                member.follows_awareness = true;
+                follower.follows_awareness = true;
                 effects.push(Effect::Send(session, self.everybody(None)));
             }
             Command::AwarenessUpdate { client, state, clock } => {
-                let is_new = !std::mem::replace(&mut member.follows_awareness, true);
-                let is_first = !std::mem::replace(&mut member.has_shown_awareness, true);
+                let is_new = !std::mem::replace(&mut follower.follows_awareness, true);
+                let is_first = !std::mem::replace(&mut follower.has_shown_awareness, true);
                 let has_others = self.awareness.entries().any(|(other, _)| *other != client);
                 // SDK 0.3.0 asks before its application listens, drops the answer, and never asks again.
                 if is_new || is_first && has_others {
@@ -302,11 +309,11 @@ impl<H> Room<H> {
 
     /// Lets those go who left and whose edits were answered, by the input before this one.
     fn dismiss(&mut self) {
-        let Self { leaving, members, tickets, .. } = self;
+        let Self { leaving, followers, tickets, .. } = self;
         leaving.retain(|session| {
             let waits = tickets.values().any(|ticket| ticket.is_of(*session));
             if !waits {
-                members.remove(session);
+                followers.remove(session);
             }
             waits
         });
@@ -315,15 +322,15 @@ impl<H> Room<H> {
     fn leave(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
         self.lags.remove(&session);
         if self.tickets.values().any(|ticket| ticket.is_of(session)) {
-            if let Some(member) = self.members.get_mut(&session) {
+            if let Some(follower) = self.followers.get_mut(&session) {
                 self.leaving.insert(session);
-                member.follows_document = false;
-                member.follows_awareness = false;
-                member.has_shown_awareness = false;
-                member.writers.clear();
+                follower.follows_document = false;
+                follower.follows_awareness = false;
+                follower.has_shown_awareness = false;
+                follower.writers.clear();
             }
         } else {
-            self.members.remove(&session);
+            self.followers.remove(&session);
         }
         let gone = self.awareness.disconnect(session);
         self.show_awareness(gone, true, effects);

@@ -16,7 +16,7 @@ pub(super) struct Dirty {
     pub(super) fields: BTreeSet<FieldName>,
     pub(super) has_text: bool,
     pub(super) is_cleared: bool,
-    pub(super) members: BTreeSet<JsonText>,
+    pub(super) elements: BTreeSet<JsonText>,
     /// In order.
     pub(super) operations: Vec<Operation>,
 }
@@ -46,7 +46,7 @@ impl Dirty {
             Changes::Text(_) => self.has_text = true,
             Changes::Set(SetChange::Clear) => self.is_cleared = true,
             Changes::Set(SetChange::Add(value) | SetChange::Remove(value)) => {
-                self.members.insert(value.clone());
+                self.elements.insert(value.clone());
             }
             Changes::Count(amount) if is_new => self.pass_on(delta.stamp(), Kind::Count(*amount)),
             Changes::Format(operation) if is_new => {
@@ -80,7 +80,7 @@ impl Dirty {
             fields: names.map(|(name, _)| name.clone()).collect(),
             has_text: known.text() != new.text(),
             is_cleared: known.set() != new.set(),
-            members: BTreeSet::new(),
+            elements: BTreeSet::new(),
             operations: counted.chain(formats).collect(),
         }
     }
@@ -89,7 +89,7 @@ impl Dirty {
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()
             && !self.is_cleared
-            && self.members.is_empty()
+            && self.elements.is_empty()
             && self.operations.is_empty()
     }
 }

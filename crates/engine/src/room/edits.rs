@@ -169,7 +169,7 @@ impl<H> Room<H> {
         delta: &Delta,
         effects: &mut Vec<Effect>,
     ) {
-        if !self.members.get(&session).is_some_and(|member| member.follows_document) {
+        if !self.followers.get(&session).is_some_and(|follower| follower.follows_document) {
             return;
         }
         let mut dirty = Dirty::default();

@@ -49,16 +49,16 @@ impl<H> Room<H> {
     /// Notes a broadcast that a connection was not sent, to be made good by
     /// [`Command::CatchUp`](super::Command::CatchUp); false if it must be sent all the same.
     pub fn miss(&mut self, session: SessionId, message: &ServerMessage) -> bool {
-        self.members.contains_key(&session) && self.lags.entry(session).or_default().note(message)
+        self.followers.contains_key(&session) && self.lags.entry(session).or_default().note(message)
     }
 
     pub(super) fn send_missed(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
         let Some(Lag { mut dirty, is_any_field, awareness }) = self.lags.remove(&session) else {
             return;
         };
-        let Some(member) = self.members.get(&session) else { return };
+        let Some(follower) = self.followers.get(&session) else { return };
         let (follows_document, follows_awareness) =
-            (member.follows_document, member.follows_awareness);
+            (follower.follows_document, follower.follows_awareness);
         let mut messages = Vec::new();
         if follows_document {
             if is_any_field {

@@ -90,8 +90,8 @@ impl<H> Room<H> {
             self.delta(name.clone(), value, &clock)
         });
         let mut messages: Vec<_> = fields.collect();
-        if dirty.is_cleared || !dirty.members.is_empty() {
-            let operations = self.set_operations(dirty.is_cleared, &dirty.members, &clock);
+        if dirty.is_cleared || !dirty.elements.is_empty() {
+            let operations = self.set_operations(dirty.is_cleared, &dirty.elements, &clock);
             messages.push(self.batch(operations, false));
         }
         messages
@@ -146,7 +146,7 @@ impl<H> Room<H> {
     fn set_operations(
         &self,
         is_whole: bool,
-        members: &BTreeSet<JsonText>,
+        elements: &BTreeSet<JsonText>,
         clock: &JsonText,
     ) -> Vec<JsonText> {
         let collections = self.document.collections();
@@ -164,11 +164,11 @@ impl<H> Room<H> {
             text_of(out)
         };
         if is_whole {
-            let adds = set.members().map(|value| operation("add", Some(value)));
+            let adds = set.elements().map(|value| operation("add", Some(value)));
             return std::iter::once(operation("clear", None)).chain(adds).collect();
         }
         let name = |value| if set.contains(value) { "add" } else { "remove" };
-        members.iter().map(|value| operation(name(value), Some(value))).collect()
+        elements.iter().map(|value| operation(name(value), Some(value))).collect()
     }
 
     pub(super) fn delta(&self, field: FieldName, value: Change, clock: &JsonText) -> ServerMessage {
@@ -182,7 +182,7 @@ impl<H> Room<H> {
         if stamp == 0 {
             return JsonText::from_trusted("{}");
         }
-        let others = self.members.values().flat_map(|member| &member.writers);
+        let others = self.followers.values().flat_map(|follower| &follower.writers);
         let named: BTreeSet<_> = first.iter().chain(others).take(FEEDBACK_CLIENTS_MAX).collect();
         let mut out = Vec::with_capacity(32 * (1 + named.len()));
         out.extend_from_slice(b"{\"server\":");

@@ -108,7 +108,7 @@ fn a_snapshot_of_version_2_loads() {
     let loaded = Snapshot::decode(&stored(2, &content_of_version_2())).unwrap();
     assert_eq!(loaded, content_of_version_2());
     assert_eq!(loaded.document.collections().counter().total(), -7);
-    assert_eq!(loaded.document.collections().set().members().count(), 1);
+    assert_eq!(loaded.document.collections().set().elements().count(), 1);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl World {
     fn check_collections(&mut self, at: usize, document: usize, stored: &Collections) {
         let client = &self.clients[at];
         let view = &client.views[document];
-        let set: BTreeSet<_> = stored.set().members().map(|it| it.as_str().to_owned()).collect();
+        let set: BTreeSet<_> = stored.set().elements().map(|it| it.as_str().to_owned()).collect();
         // Nothing takes a text back from a client that holds it.
         let may_hold_more = self.store.deletions > 0 && client.kind == Kind::Plain;
         let shows_text = view.text == *stored.text() || may_hold_more;

@@ -211,7 +211,7 @@ fn a_set_is_sent_as_what_became_of_each_value() {
     let [Effect::Send(BOB, _), Effect::Send(BOB, batch)] = &joined[..] else {
         panic!("{joined:?}")
     };
-    assert_eq!(operations(batch).len(), 2, "a clear, and an addition of each member");
+    assert_eq!(operations(batch).len(), 2, "a clear, and an addition of each element");
 }
 
 #[test]
