@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delta::{SetChange, Stamp};
+use crate::delta::{SetChange, WriteKey};
 use crate::ids::Millis;
 use crate::json::JsonText;
 
 /// The newest operation on one value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Element {
-    stamp: Stamp,
+    key: WriteKey,
     is_in: bool,
 }
 
@@ -21,37 +21,37 @@ struct Element {
 pub struct Set {
     elements: BTreeMap<JsonText, Element>,
     /// The newest `clear`: what is older than it is out.
-    cleared: Option<Stamp>,
+    cleared: Option<WriteKey>,
     /// When the newest operation that changed anything was made.
     time: Millis,
 }
 
 impl Set {
     /// Applies one operation; whether it changed anything.
-    pub(super) fn apply(&mut self, change: &SetChange, stamp: &Stamp) -> bool {
-        if self.cleared.as_ref().is_some_and(|cleared| stamp <= cleared) {
+    pub(super) fn apply(&mut self, change: &SetChange, key: &WriteKey) -> bool {
+        if self.cleared.as_ref().is_some_and(|cleared| key <= cleared) {
             return false;
         }
         let is_changed = match change {
-            SetChange::Add(value) => self.put(value, stamp, true),
-            SetChange::Remove(value) => self.put(value, stamp, false),
+            SetChange::Add(value) => self.put(value, key, true),
+            SetChange::Remove(value) => self.put(value, key, false),
             SetChange::Clear => {
-                self.elements.retain(|_, element| element.stamp > *stamp);
-                self.cleared = Some(stamp.clone());
+                self.elements.retain(|_, element| element.key > *key);
+                self.cleared = Some(key.clone());
                 true
             }
         };
         if is_changed {
-            self.time = self.time.max(stamp.timestamp);
+            self.time = self.time.max(key.timestamp);
         }
         is_changed
     }
 
-    fn put(&mut self, value: &JsonText, stamp: &Stamp, is_in: bool) -> bool {
-        let element = Element { stamp: stamp.clone(), is_in };
+    fn put(&mut self, value: &JsonText, key: &WriteKey, is_in: bool) -> bool {
+        let element = Element { key: key.clone(), is_in };
         match self.elements.get_mut(value) {
             // One client, one edit: an addition and a removal at once are an addition.
-            Some(held) if (&held.stamp, held.is_in) >= (stamp, is_in) => false,
+            Some(held) if (&held.key, held.is_in) >= (key, is_in) => false,
             Some(held) => {
                 *held = element;
                 true
@@ -66,7 +66,7 @@ impl Set {
     /// Forgets removals older than `before`; how many.
     pub(super) fn forget(&mut self, before: Millis) -> usize {
         let known = self.elements.len();
-        self.elements.retain(|_, element| element.is_in || element.stamp.timestamp >= before);
+        self.elements.retain(|_, element| element.is_in || element.key.timestamp >= before);
         known - self.elements.len()
     }
 
@@ -94,11 +94,11 @@ impl Set {
     }
 
     /// The operations that make this set, each with its key.
-    pub fn operations(&self) -> impl Iterator<Item = (SetChange, &Stamp)> {
-        let cleared = self.cleared.iter().map(|stamp| (SetChange::Clear, stamp));
-        cleared.chain(self.elements.iter().map(|(value, Element { stamp, is_in })| {
+    pub fn operations(&self) -> impl Iterator<Item = (SetChange, &WriteKey)> {
+        let cleared = self.cleared.iter().map(|key| (SetChange::Clear, key));
+        cleared.chain(self.elements.iter().map(|(value, Element { key, is_in })| {
             let change = if *is_in { SetChange::Add } else { SetChange::Remove };
-            (change(value.clone()), stamp)
+            (change(value.clone()), key)
         }))
     }
 }
@@ -112,8 +112,8 @@ mod tests {
         JsonText::parse(text).unwrap()
     }
 
-    fn at(timestamp: Millis) -> Stamp {
-        Stamp { timestamp, counter: 1, client: ClientId::new("ann").unwrap() }
+    fn at(timestamp: Millis) -> WriteKey {
+        WriteKey { timestamp, counter: 1, client: ClientId::new("ann").unwrap() }
     }
 
     fn elements(set: &Set) -> Vec<&str> {
@@ -157,8 +157,8 @@ mod tests {
             set.apply(&change, &at(time));
         }
         let mut again = Set::default();
-        for (change, stamp) in set.operations() {
-            again.apply(&change, stamp);
+        for (change, key) in set.operations() {
+            again.apply(&change, key);
         }
         assert_eq!(again, set);
     }

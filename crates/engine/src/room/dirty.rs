@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::delta::{Changes, Delta, SetChange, Stamp};
+use crate::delta::{Changes, Delta, SetChange, WriteKey};
 use crate::document::Document;
 use crate::document::collections::Format;
 use crate::document::counter::Counted;
@@ -24,7 +24,7 @@ pub(super) struct Dirty {
 /// An operation that has no value to be read later: it is passed on.
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
-    pub(super) stamp: Stamp,
+    pub(super) key: WriteKey,
     pub(super) kind: Kind,
 }
 
@@ -48,16 +48,16 @@ impl Dirty {
             Changes::Set(SetChange::Add(value) | SetChange::Remove(value)) => {
                 self.elements.insert(value.clone());
             }
-            Changes::Count(amount) if is_new => self.pass_on(delta.stamp(), Kind::Count(*amount)),
+            Changes::Count(amount) if is_new => self.pass_on(delta.key(), Kind::Count(*amount)),
             Changes::Format(operation) if is_new => {
-                self.pass_on(delta.stamp(), Kind::Format(operation.clone()));
+                self.pass_on(delta.key(), Kind::Format(operation.clone()));
             }
             Changes::Count(_) | Changes::Format(_) => {}
         }
     }
 
-    fn pass_on(&mut self, stamp: Stamp, kind: Kind) {
-        self.operations.push(Operation { stamp, kind });
+    fn pass_on(&mut self, key: WriteKey, kind: Kind) {
+        self.operations.push(Operation { key, kind });
     }
 
     /// All that readers of one document need to know to see the other.
@@ -67,13 +67,13 @@ impl Dirty {
         let names = before.fields().chain(after.fields());
         let (known, new) = (before.collections(), after.collections());
         let counted = new.counter().recent().filter(|(id, _)| !known.counter().knows(id));
-        let counted = counted.map(|(_, Counted { stamp, amount })| Operation {
-            stamp: stamp.clone(),
+        let counted = counted.map(|(_, Counted { key, amount })| Operation {
+            key: key.clone(),
             kind: Kind::Count(*amount),
         });
         let formats = new.formats().filter(|(id, _)| !known.has_format(id));
-        let formats = formats.map(|(_, Format { stamp, operation })| Operation {
-            stamp: stamp.clone(),
+        let formats = formats.map(|(_, Format { key, operation })| Operation {
+            key: key.clone(),
             kind: Kind::Format(operation.clone()),
         });
         Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::delta::{Change, Stamp};
+use crate::delta::{Change, WriteKey};
 use crate::ids::{ClientId, DocumentId, FieldName, SessionId};
 use crate::json::{JsonText, write_number, write_string};
 use crate::limits::FEEDBACK_CLIENTS_MAX;
@@ -57,12 +57,12 @@ impl<H> Room<H> {
     ) {
         let messages = self.current(&dirty, writers);
         effects.extend(messages.into_iter().map(Effect::Broadcast));
-        for Operation { stamp, kind } in dirty.operations {
+        for Operation { key, kind } in dirty.operations {
             let operation = match kind {
-                Kind::Count(amount) => self.count(&stamp, amount),
+                Kind::Count(amount) => self.count(&key, amount),
                 Kind::Format(operation) => operation,
             };
-            effects.push(Effect::Relay(stamp.client, self.batch(vec![operation], false)));
+            effects.push(Effect::Relay(key.client, self.batch(vec![operation], false)));
         }
         if dirty.has_text {
             self.text_string = None;
@@ -124,17 +124,17 @@ impl<H> Room<H> {
     }
 
     /// A counter's operation as its client wrote it.
-    fn count(&self, stamp: &Stamp, amount: i64) -> JsonText {
+    fn count(&self, key: &WriteKey, amount: i64) -> JsonText {
         let name = if amount < 0 { "decrement" } else { "increment" };
         let mut out =
             format!("{{\"type\":\"counter\",\"operation\":\"{name}\",\"value\":").into_bytes();
         write_number(&mut out, amount.unsigned_abs());
         let mut clock = b"{".to_vec();
-        write_string(&mut clock, stamp.client.as_str());
+        write_string(&mut clock, key.client.as_str());
         clock.push(b':');
-        write_number(&mut clock, stamp.counter);
+        write_number(&mut clock, key.counter);
         clock.push(b'}');
-        write_origin(&mut out, &self.id, &stamp.client, stamp.timestamp, &text_of(clock));
+        write_origin(&mut out, &self.id, &key.client, key.timestamp, &text_of(clock));
         text_of(out)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, Stamp};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, WriteKey};
 use synckit_engine::document::{Document, Outcome};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName};
 use synckit_engine::json::JsonText;
@@ -466,8 +466,8 @@ struct Ordering {
     winner: String,
 }
 
-fn stamp((timestamp, counter, client): &(u64, u64, String)) -> Stamp {
-    Stamp { timestamp: *timestamp, counter: *counter, client: ClientId::new(client).unwrap() }
+fn key_of((timestamp, counter, client): &(u64, u64, String)) -> WriteKey {
+    WriteKey { timestamp: *timestamp, counter: *counter, client: ClientId::new(client).unwrap() }
 }
 
 fn value(text: &str) -> Change {
@@ -483,9 +483,9 @@ fn the_newer_key_wins_as_in_the_golden_cases() {
         let mut document = Document::new();
         let existing = if case.existing_is_tombstone { Change::Delete } else { value("\"old\"") };
         if let Some(key) = &case.existing {
-            document.apply_change(&field, &existing, &stamp(key));
+            document.apply_change(&field, &existing, &key_of(key));
         }
-        let outcome = document.apply_change(&field, &value("\"new\""), &stamp(&case.incoming));
+        let outcome = document.apply_change(&field, &value("\"new\""), &key_of(&case.incoming));
         let won = case.winner == "incoming";
         assert_eq!(outcome == Outcome::Won, won, "{}: {outcome:?}", case.name);
         let expected = if won { value("\"new\"") } else { existing };
