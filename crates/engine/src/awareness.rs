@@ -1,4 +1,4 @@
-//! Presence: who is here and where their cursor is. Never stored, never acknowledged.
+//! Awareness: who is here and where their cursor is. Never stored, never acknowledged.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, AWARENESS_ENTRIES_MAX};
 
-/// One client's presence.
+/// One client's awareness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What the client says of itself, opaque.
@@ -47,7 +47,7 @@ pub struct Heard {
 #[non_exhaustive]
 pub enum Refused {
     /// Not newer than what is known. Not a fault of the client: nothing is answered.
-    #[error("presence update is not newer than the one known")]
+    #[error("awareness update is not newer than the one known")]
     Stale,
     /// One more client id than a connection may speak for.
     #[error("a connection speaks for at most {AWARENESS_CLIENTS_PER_SESSION_MAX} client ids")]
@@ -60,7 +60,7 @@ pub enum Refused {
 /// A client with its state, none when it is gone, and its clock.
 pub type Changed = (ClientId, Option<JsonText>, u64);
 
-/// The presence of one document.
+/// The awareness of one document.
 ///
 /// An entry lives as long as the connection that owns it, or the node that tells of it, and a
 /// moment longer: a user who does nothing for hours is still there, one who comes back at once

@@ -21,7 +21,7 @@ pub const TOMBSTONE_JSON: &str = r#"{"__deleted":true}"#;
 /// The key that decides between two writes of one field: timestamp, then counter, then client.
 /// A total order, so that merging is commutative, associative and idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct WriteKey {
     /// When the user wrote it, as far as the server believes the client's clock.
     pub timestamp: Millis,
     /// Which edit of its client it is.
@@ -35,7 +35,7 @@ pub struct Stamp {
 pub enum Change {
     /// The field takes this value.
     Set(JsonText),
-    /// The field is deleted. The deletion keeps its stamp, so that an older write that arrives
+    /// The field is deleted. The deletion keeps its key, so that an older write that arrives
     /// later does not bring the field back.
     Delete,
 }
@@ -85,9 +85,9 @@ pub enum Changes {
 /// What happens to a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetChange {
-    /// The value is a member.
+    /// The value is in the set from now on.
     Add(JsonText),
-    /// The value is none.
+    /// The value is not.
     Remove(JsonText),
     /// Nothing is that was added before.
     Clear,
@@ -202,7 +202,7 @@ impl fmt::Debug for DeltaId {
     }
 }
 
-/// One edit of one client: all its changes carry one stamp.
+/// One edit of one client: all its changes carry one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
     /// Recognises a repeat.
@@ -220,8 +220,8 @@ pub struct Delta {
 impl Delta {
     /// The delta of an edit that is known by its key.
     #[must_use]
-    pub fn of(stamp: &Stamp, changes: Changes) -> Self {
-        let Stamp { timestamp, counter, client } = stamp.clone();
+    pub fn of(key: &WriteKey, changes: Changes) -> Self {
+        let WriteKey { timestamp, counter, client } = key.clone();
         let id = DeltaId::derive(&client, counter, timestamp, &changes);
         Self { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes }
     }
@@ -234,8 +234,8 @@ impl Delta {
 
     /// The key that decides for each field of this edit.
     #[must_use]
-    pub fn stamp(&self) -> Stamp {
-        Stamp { timestamp: self.timestamp, counter: self.counter(), client: self.client.clone() }
+    pub fn key(&self) -> WriteKey {
+        WriteKey { timestamp: self.timestamp, counter: self.counter(), client: self.client.clone() }
     }
 
     /// The changes as JSON, the form in which they are stored: `{"field": value, …}` for fields,
@@ -300,8 +300,8 @@ mod tests {
             (Changes::Set(SetChange::Clear), r#"["set","clear"]"#),
             (Changes::Format(json(r#"{"a": 1}"#)), r#"["richtext",{"a": 1}]"#),
         ] {
-            let stamp = Stamp { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
-            let delta = Delta::of(&stamp, changes);
+            let key = WriteKey { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
+            let delta = Delta::of(&key, changes);
             assert_eq!(delta.data(), data);
             assert_eq!(Delta::parse_data(data).unwrap(), delta.changes);
         }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn operations_of_one_number_and_time_have_ids_of_their_own() {
         let json = |text: &str| JsonText::parse(text).unwrap();
-        let stamp = Stamp { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
+        let key = WriteKey { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
         let ids = [
             Changes::Fields(vec![(field("counter"), Change::Delete)]),
             Changes::Count(1),
@@ -325,10 +325,10 @@ mod tests {
             Changes::Set(SetChange::Clear),
             Changes::Format(json("1")),
         ]
-        .map(|changes| Delta::of(&stamp, changes).id);
+        .map(|changes| Delta::of(&key, changes).id);
         let different: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(different.len(), ids.len());
-        assert_eq!(Delta::of(&stamp, Changes::Count(1)).id, ids[1], "a retry");
+        assert_eq!(Delta::of(&key, Changes::Count(1)).id, ids[1], "a retry");
     }
 
     #[test]

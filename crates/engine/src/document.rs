@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::VectorClock;
-use crate::delta::{Change, Changes, Delta, Stamp};
+use crate::delta::{Change, Changes, Delta, WriteKey};
 use crate::ids::{FieldName, Millis};
 use collections::Collections;
 
@@ -30,7 +30,7 @@ pub struct Field {
     /// Value or tombstone.
     pub value: Change,
     /// The key under which it won.
-    pub stamp: Stamp,
+    pub key: WriteKey,
 }
 
 /// Fields under the last-writer-wins rule, with the clock and the document stamp that clients
@@ -55,15 +55,15 @@ impl Document {
 
     /// Applies every change of `delta` and sees its clock; whether any of it was new here.
     pub fn apply(&mut self, delta: &Delta) -> bool {
-        let stamp = delta.stamp();
+        let key = delta.key();
         let mut is_new = false;
         if let Changes::Fields(fields) = &delta.changes {
             for (field, change) in fields {
-                is_new |= self.apply_change(field, change, &stamp) != Outcome::Duplicate;
+                is_new |= self.apply_change(field, change, &key) != Outcome::Duplicate;
             }
         } else {
-            is_new = self.collections.apply(delta, &stamp);
-            self.stamp = self.stamp.saturating_add(1).max(stamp.counter);
+            is_new = self.collections.apply(delta, &key);
+            self.stamp = self.stamp.saturating_add(1).max(key.counter);
         }
         self.clock.merge(&delta.clock);
         is_new
@@ -74,24 +74,24 @@ impl Document {
     /// Clients take a value only if the greatest entry of its clock beats what they hold, their
     /// own edit count included. So the stamp passes that count, and after a lost write it passes
     /// it by one, so that the winner replaces what the loser shows its user.
-    pub fn apply_change(&mut self, field: &FieldName, change: &Change, stamp: &Stamp) -> Outcome {
+    pub fn apply_change(&mut self, field: &FieldName, change: &Change, key: &WriteKey) -> Outcome {
         let outcome = match self.fields.get_mut(field.as_str()) {
             None => {
-                let won = Field { value: change.clone(), stamp: stamp.clone() };
+                let won = Field { value: change.clone(), key: key.clone() };
                 self.fields.insert(field.clone(), won);
                 Outcome::Won
             }
-            Some(held) if *stamp > held.stamp => {
-                *held = Field { value: change.clone(), stamp: stamp.clone() };
+            Some(held) if *key > held.key => {
+                *held = Field { value: change.clone(), key: key.clone() };
                 Outcome::Won
             }
-            Some(held) if *stamp == held.stamp => Outcome::Duplicate,
+            Some(held) if *key == held.key => Outcome::Duplicate,
             Some(_) => Outcome::Lost,
         };
         // What another node sends may hold any number, and must not end the room.
         self.stamp = match outcome {
-            Outcome::Won => self.stamp.saturating_add(1).max(stamp.counter),
-            Outcome::Lost | Outcome::Duplicate => self.stamp.max(stamp.counter).saturating_add(1),
+            Outcome::Won => self.stamp.saturating_add(1).max(key.counter),
+            Outcome::Lost | Outcome::Duplicate => self.stamp.max(key.counter).saturating_add(1),
         };
         outcome
     }
@@ -102,7 +102,7 @@ impl Document {
     pub fn forget_tombstones(&mut self, before: Millis) -> usize {
         let known = self.fields.len();
         self.fields
-            .retain(|_, field| field.value != Change::Delete || field.stamp.timestamp >= before);
+            .retain(|_, field| field.value != Change::Delete || field.key.timestamp >= before);
         known - self.fields.len() + self.collections.forget(before)
     }
 
@@ -141,10 +141,9 @@ impl Document {
     #[must_use]
     pub fn to_deltas(&self, text_bytes: usize) -> Vec<Delta> {
         let fields = self.fields.iter().map(|(name, field)| {
-            (field.stamp.clone(), vec![(name.clone(), field.value.clone())].into())
+            (field.key.clone(), vec![(name.clone(), field.value.clone())].into())
         });
-        let mut deltas: Vec<_> =
-            fields.map(|(stamp, changes)| Delta::of(&stamp, changes)).collect();
+        let mut deltas: Vec<_> = fields.map(|(key, changes)| Delta::of(&key, changes)).collect();
         deltas.extend(self.collections.to_deltas(text_bytes));
         deltas
     }

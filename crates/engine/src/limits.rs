@@ -78,21 +78,21 @@ pub const COUNTED_MAX: usize = 50_000;
 /// Bytes of the formats of one text. No client reads them yet, and nothing ever merges two.
 pub const FORMAT_BYTES_MAX: usize = 1 << 20;
 
-/// A presence entry is a cursor and a name, sent to everyone on every change.
+/// An awareness entry is a cursor and a name, sent to everyone on every change.
 pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
 
 /// Fields that are noted by name for a connection that reads too slowly; past it, it is sent all.
 pub const LAG_FIELDS_MAX: usize = 1_000;
 
-/// Presence entries of one document.
+/// Awareness entries of one document.
 pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
 
-/// Client ids one connection may speak for in one document's presence.
+/// Client ids one connection may speak for in one document's awareness.
 pub const AWARENESS_CLIENTS_PER_SESSION_MAX: usize = 8;
 
-/// How long changes of presence are gathered after one was sent, in milliseconds: each client's
+/// How long changes of awareness are gathered after one was sent, in milliseconds: each client's
 /// newest is sent, and all of them in one write to each watcher. Clients send no more often.
-pub const PRESENCE_WINDOW_MS: u64 = 100;
+pub const AWARENESS_WINDOW_MS: u64 = 100;
 
 /// How long changes of a text are gathered after one was sent, in milliseconds. Every change is
 /// sent as the whole text, so a longer text waits longer: a millisecond for each
@@ -102,9 +102,9 @@ pub const TEXT_WINDOW_MS: u64 = 50;
 /// See [`TEXT_WINDOW_MS`].
 pub const TEXT_WINDOW_BYTES: usize = 16 << 10;
 
-/// How long the word of another node counts for a client's presence: it repeats it three times in
+/// How long the word of another node counts for a client's awareness: it repeats it three times in
 /// that time, so that one lost message matters to nobody, and a lost goodbye not for long.
-pub const PRESENCE_HEARD_FOR_MS: u64 = 35_000;
+pub const AWARENESS_HEARD_FOR_MS: u64 = 35_000;
 
 /// What a session holds of what came before its authentication.
 pub const HELD_MESSAGES_MAX: usize = 64;

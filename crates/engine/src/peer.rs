@@ -29,15 +29,15 @@ pub enum PeerMessage {
     },
     /// The store stands here; read it.
     Head(Position),
-    /// Presence of clients of the sender.
-    Presence {
+    /// Awareness of clients of the sender.
+    Awareness {
         /// Whether this was said before; else it changed.
         is_repeated: bool,
         /// Each with its state, none when it is gone, and its clock.
         entries: Vec<(ClientId, Option<JsonText>, u64)>,
     },
     /// Say who is there, please: the sender has opened the document, or missed something.
-    PresenceAsked,
+    AwarenessAsked,
     /// The sender is there.
     Alive,
     /// The sender stops; its clients are on their way to others.
@@ -101,8 +101,8 @@ mod tests {
         for message in [
             PeerMessage::Stored { epoch: Epoch(9), deltas: vec![(Seq(4), delta.clone())] },
             PeerMessage::Head(Position { epoch: Epoch(9), seq: Seq(4) }),
-            PeerMessage::Presence { is_repeated: true, entries: vec![(ann, None, 3)] },
-            PeerMessage::PresenceAsked,
+            PeerMessage::Awareness { is_repeated: true, entries: vec![(ann, None, 3)] },
+            PeerMessage::AwarenessAsked,
             PeerMessage::Alive,
             PeerMessage::Leaving,
             PeerMessage::DocumentAsked(DocumentId::new("doc").unwrap()),
@@ -118,6 +118,6 @@ mod tests {
     fn what_is_too_long_is_not_sent() {
         let text = JsonText::parse(&format!("\"{}\"", "x".repeat(PEER_MESSAGE_BYTES_MAX))).unwrap();
         let entries = vec![(ClientId::new("ann").unwrap(), Some(text), 1)];
-        assert_eq!(PeerMessage::Presence { is_repeated: false, entries }.encode(), None);
+        assert_eq!(PeerMessage::Awareness { is_repeated: false, entries }.encode(), None);
     }
 }

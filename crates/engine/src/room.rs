@@ -4,6 +4,7 @@
 //! given to the store first, and applied, acknowledged and sent out when the store has numbered
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
 
+mod awareness;
 mod dirty;
 mod edits;
 mod history;
@@ -11,7 +12,7 @@ mod io;
 mod lag;
 mod messages;
 mod peers;
-mod presence;
+mod reading;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,19 +29,21 @@ use crate::position::{Position, Seq};
 use crate::snapshot::Snapshot;
 pub use io::{Command, Draft, Effect, Input, Stored, TicketId};
 use lag::Lag;
-use windows::WaitingPresence;
+use reading::Reading;
+use windows::WaitingAwareness;
 pub use windows::Window;
 
 /// Bytes of edits of one document on their way to the store at once.
 const EDIT_BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
 
+/// A connection that is in the room: it follows the document or its awareness, or wrote here.
 #[derive(Debug)]
-struct Member<H> {
+struct Follower<H> {
     handle: H,
     follows_document: bool,
-    follows_presence: bool,
-    /// Whether it said something of its own presence.
-    has_shown_presence: bool,
+    follows_awareness: bool,
+    /// Whether it said something of its own awareness.
+    has_shown_awareness: bool,
     /// The clients that wrote over this connection.
     writers: BTreeSet<ClientId>,
 }
@@ -60,14 +63,14 @@ pub struct Room<H> {
     limits: Limits,
     position: Position,
     document: Document,
-    members: BTreeMap<SessionId, Member<H>>,
+    followers: BTreeMap<SessionId, Follower<H>>,
     /// Those who left, but some of whose edits are still to be acknowledged.
     leaving: BTreeSet<SessionId>,
     /// Those who read too slowly.
     lags: BTreeMap<SessionId, Lag>,
     awareness: Awareness,
-    /// Changes of presence that wait for the end of the window; none while there is no window.
-    presence_window: Option<BTreeMap<ClientId, WaitingPresence>>,
+    /// Changes of awareness that wait for the end of the window; none while there is no window.
+    awareness_window: Option<BTreeMap<ClientId, WaitingAwareness>>,
     /// Whether the text changed during the window; none while there is no window.
     text_window: Option<bool>,
     /// The text as a JSON string that holds the state clients read, until it changes.
@@ -80,11 +83,8 @@ pub struct Room<H> {
     counters: VectorClock,
     /// Numbered deltas that cannot be applied yet because others are missing before them.
     arrived: BTreeMap<Seq, Delta>,
-    /// Where the room stood when it asked for the answer to [`Effect::Fetch`] or
-    /// [`Effect::Reload`] that is still to come.
-    reading: Option<Position>,
-    /// Whether more may be stored than the answer that is still to come will show.
-    behind: bool,
+    /// The answer to [`Effect::Fetch`] or [`Effect::Reload`] that is still to come.
+    reading: Reading,
     /// Whether there are no other nodes to be told of what was stored.
     is_alone: bool,
     /// The document as JSON, for those who join before it changes.
@@ -100,11 +100,11 @@ impl<H> Room<H> {
             limits,
             position: loaded.position,
             document: loaded.document,
-            members: BTreeMap::new(),
+            followers: BTreeMap::new(),
             leaving: BTreeSet::new(),
             lags: BTreeMap::new(),
             awareness: Awareness::default(),
-            presence_window: None,
+            awareness_window: None,
             text_window: None,
             text_string: None,
             tickets: BTreeMap::new(),
@@ -113,8 +113,7 @@ impl<H> Room<H> {
             bytes_in_flight: 0,
             counters: VectorClock::new(),
             arrived: BTreeMap::new(),
-            reading: None,
-            behind: false,
+            reading: Reading::Idle,
             is_alone: false,
             state: None,
         }
@@ -155,11 +154,11 @@ impl<H> Room<H> {
     /// Whether nobody is here and nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.members.len() == self.leaving.len()
+        self.followers.len() == self.leaving.len()
             && self.tickets.is_empty()
-            && self.reading.is_none()
-            && !self.has_presence()
-            && self.presence_window.is_none()
+            && self.reading.is_idle()
+            && !self.has_awareness()
+            && self.awareness_window.is_none()
     }
 
     /// When [`Input::Tick`] has something to do.
@@ -170,7 +169,7 @@ impl<H> Room<H> {
 
     /// Whether clients that are connected to this node are present.
     #[must_use]
-    pub fn has_presence(&self) -> bool {
+    pub fn has_awareness(&self) -> bool {
         self.awareness.here().next().is_some()
     }
 
@@ -183,30 +182,36 @@ impl<H> Room<H> {
     /// The handle of one connection.
     #[must_use]
     pub fn handle_of(&self, session: SessionId) -> Option<&H> {
-        self.members.get(&session).map(|member| &member.handle)
+        self.followers.get(&session).map(|follower| &follower.handle)
     }
 
     /// Everyone here.
     pub fn handles(&self) -> impl Iterator<Item = &H> {
-        self.members.values().map(|member| &member.handle)
+        self.followers.values().map(|follower| &follower.handle)
     }
 
     /// Those who follow the document.
     pub fn subscribers(&self) -> impl Iterator<Item = &H> {
-        self.members.values().filter(|member| member.follows_document).map(|member| &member.handle)
+        self.followers
+            .values()
+            .filter(|follower| follower.follows_document)
+            .map(|follower| &follower.handle)
     }
 
     /// Those who follow the document, but not those over whose connection `client` writes.
     pub fn others<'r>(&'r self, client: &'r ClientId) -> impl Iterator<Item = &'r H> {
-        let others = self.members.values();
+        let others = self.followers.values();
         others
-            .filter(|member| member.follows_document && !member.writers.contains(client))
-            .map(|member| &member.handle)
+            .filter(|follower| follower.follows_document && !follower.writers.contains(client))
+            .map(|follower| &follower.handle)
     }
 
-    /// Those who follow its presence.
+    /// Those who follow its awareness.
     pub fn watchers(&self) -> impl Iterator<Item = &H> {
-        self.members.values().filter(|member| member.follows_presence).map(|member| &member.handle)
+        self.followers
+            .values()
+            .filter(|follower| follower.follows_awareness)
+            .map(|follower| &follower.handle)
     }
 
     /// Takes one input.
@@ -218,24 +223,8 @@ impl<H> Room<H> {
             }
             Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
             Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
-            Input::Fetched(deltas) => {
-                let asked_at = self.reading.take();
-                if asked_at.is_none_or(|asked_at| asked_at.epoch == self.position.epoch) {
-                    self.arrived.extend(deltas);
-                } else {
-                    // The document was empty when this was asked for, and began another life.
-                    self.behind = true;
-                }
-                self.advance(effects);
-                self.read_on(effects);
-            }
-            Input::Reloaded(loaded) => {
-                let asked_at = self.reading.take();
-                if !self.is_outdated(loaded.position, asked_at) {
-                    self.reload(loaded, effects);
-                }
-                self.read_on(effects);
-            }
+            Input::Fetched(deltas) => self.fetched(deltas, effects),
+            Input::Reloaded(loaded) => self.reloaded(loaded, effects),
             Input::Peer { node, message, now } => self.hear(&node, message, now, effects),
             Input::Merge(deltas) => {
                 if !deltas.is_empty() {
@@ -244,19 +233,19 @@ impl<H> Room<H> {
             }
             Input::Head(head) => self.compare(head, effects),
             Input::Resumed => {
-                self.tell_presence(effects);
-                effects.push(Effect::Publish(PeerMessage::PresenceAsked));
+                self.tell_awareness(effects);
+                effects.push(Effect::Publish(PeerMessage::AwarenessAsked));
             }
-            Input::RepeatPresence => self.tell_presence(effects),
+            Input::RepeatAwareness => self.tell_awareness(effects),
             Input::NodeGone { node, until } => {
                 let back = self.awareness.abandon_node(&node, until);
-                self.show_presence(back, true, effects);
+                self.show_awareness(back, true, effects);
             }
             Input::Tick(now) => {
                 let gone = self.awareness.expire(now);
-                self.show_presence(gone, true, effects);
+                self.show_awareness(gone, true, effects);
             }
-            Input::Over(Window::Presence) => self.presence_window_is_over(effects),
+            Input::Over(Window::Awareness) => self.awareness_window_is_over(effects),
             Input::Over(Window::Text) => self.text_window_is_over(effects),
         }
     }
@@ -273,46 +262,46 @@ impl<H> Room<H> {
             Command::Leave => return self.leave(session, effects),
             Command::Vanish { until } => {
                 let back = self.awareness.abandon(session, until);
-                self.show_presence(back, true, effects);
+                self.show_awareness(back, true, effects);
                 return self.leave(session, effects);
             }
             _ => {}
         }
-        let member = self.members.entry(session).or_insert_with(|| Member {
+        let follower = self.followers.entry(session).or_insert_with(|| Follower {
             handle,
             follows_document: false,
-            follows_presence: false,
-            has_shown_presence: false,
+            follows_awareness: false,
+            has_shown_awareness: false,
             writers: BTreeSet::new(),
         });
         self.leaving.remove(&session);
         match command {
             Command::Subscribe { request_id, replay } => {
-                member.follows_document = true;
+                follower.follows_document = true;
                 self.answer_subscribe(session, request_id, replay, effects);
             }
             Command::Edit { message_id, drafts, follow } => {
-                member.follows_document |= follow;
+                follower.follows_document |= follow;
                 for draft in &drafts {
-                    if member.writers.len() < SESSION_WRITERS_MAX {
-                        member.writers.insert(draft.client.clone());
+                    if follower.writers.len() < SESSION_WRITERS_MAX {
+                        follower.writers.insert(draft.client.clone());
                     }
                 }
                 self.edit(session, message_id, drafts, effects);
             }
             Command::AwarenessSubscribe => {
-                member.follows_presence = true;
+                follower.follows_awareness = true;
                 effects.push(Effect::Send(session, self.everybody(None)));
             }
             Command::AwarenessUpdate { client, state, clock } => {
-                let is_new = !std::mem::replace(&mut member.follows_presence, true);
-                let is_first = !std::mem::replace(&mut member.has_shown_presence, true);
+                let is_new = !std::mem::replace(&mut follower.follows_awareness, true);
+                let is_first = !std::mem::replace(&mut follower.has_shown_awareness, true);
                 let has_others = self.awareness.entries().any(|(other, _)| *other != client);
                 // SDK 0.3.0 asks before its application listens, drops the answer, and never asks again.
                 if is_new || is_first && has_others {
                     effects.push(Effect::Send(session, self.everybody(Some(&client))));
                 }
-                self.presence(session, client, state, clock, effects);
+                self.update_awareness(session, client, state, clock, effects);
             }
             Command::CatchUp | Command::Leave | Command::Vanish { .. } => {}
         }
@@ -320,11 +309,11 @@ impl<H> Room<H> {
 
     /// Lets those go who left and whose edits were answered, by the input before this one.
     fn dismiss(&mut self) {
-        let Self { leaving, members, tickets, .. } = self;
+        let Self { leaving, followers, tickets, .. } = self;
         leaving.retain(|session| {
             let waits = tickets.values().any(|ticket| ticket.is_of(*session));
             if !waits {
-                members.remove(session);
+                followers.remove(session);
             }
             waits
         });
@@ -333,18 +322,18 @@ impl<H> Room<H> {
     fn leave(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
         self.lags.remove(&session);
         if self.tickets.values().any(|ticket| ticket.is_of(session)) {
-            if let Some(member) = self.members.get_mut(&session) {
+            if let Some(follower) = self.followers.get_mut(&session) {
                 self.leaving.insert(session);
-                member.follows_document = false;
-                member.follows_presence = false;
-                member.has_shown_presence = false;
-                member.writers.clear();
+                follower.follows_document = false;
+                follower.follows_awareness = false;
+                follower.has_shown_awareness = false;
+                follower.writers.clear();
             }
         } else {
-            self.members.remove(&session);
+            self.followers.remove(&session);
         }
         let gone = self.awareness.disconnect(session);
-        self.show_presence(gone, true, effects);
+        self.show_awareness(gone, true, effects);
     }
 }
 

@@ -32,7 +32,7 @@ pub enum SnapshotError {
     Content(#[from] postcard::Error),
 }
 
-/// A document with its stamps, tombstones and clock, and the position up to which it includes
+/// A document with its write keys, tombstones and clock, and the position up to which it includes
 /// the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {

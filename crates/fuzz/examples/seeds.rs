@@ -121,8 +121,8 @@ fn peer_messages(folder: &Path) -> io::Result<()> {
     let messages = [
         PeerMessage::Stored { epoch, deltas: vec![(seq, delta.clone())] },
         PeerMessage::Head(Position { epoch, seq }),
-        PeerMessage::Presence { is_repeated: false, entries },
-        PeerMessage::PresenceAsked,
+        PeerMessage::Awareness { is_repeated: false, entries },
+        PeerMessage::AwarenessAsked,
         PeerMessage::DocumentAsked(document),
         PeerMessage::DocumentHeld { deltas: vec![delta], is_last: true },
     ];

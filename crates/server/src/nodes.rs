@@ -10,4 +10,4 @@ mod parts;
 mod peers;
 
 pub(crate) use open_rooms::{Heard, OpenRooms};
-pub(crate) use peers::{PRESENCE_GRACE, Peers};
+pub(crate) use peers::{AWARENESS_GRACE, Peers};

@@ -1,4 +1,4 @@
-//! What presence promises.
+//! What awareness promises.
 
 use super::*;
 

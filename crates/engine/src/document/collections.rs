@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delta::{Changes, Delta, DeltaId, Stamp};
+use crate::delta::{Changes, Delta, DeltaId, WriteKey};
 use crate::ids::{ClientId, Millis};
 use crate::json::JsonText;
 use crate::text::TextState;
@@ -28,14 +28,14 @@ pub struct Collections {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
     /// Who made it, when, and which edit of its client it is.
-    pub stamp: Stamp,
+    pub key: WriteKey,
     /// The whole operation, as its client wrote it.
     pub operation: JsonText,
 }
 
 impl Collections {
     /// Applies what is no write of fields; whether it was new here.
-    pub(super) fn apply(&mut self, delta: &Delta, stamp: &Stamp) -> bool {
+    pub(super) fn apply(&mut self, delta: &Delta, key: &WriteKey) -> bool {
         match &delta.changes {
             Changes::Fields(_) => false,
             Changes::Text(added) => {
@@ -44,9 +44,9 @@ impl Collections {
                 true
             }
             Changes::Count(amount) => self.counter.count(delta, *amount),
-            Changes::Set(change) => self.set.apply(change, stamp),
+            Changes::Set(change) => self.set.apply(change, key),
             Changes::Format(operation) => {
-                let format = Format { stamp: stamp.clone(), operation: operation.clone() };
+                let format = Format { key: key.clone(), operation: operation.clone() };
                 self.formats.insert(delta.id.clone(), format).is_none()
             }
         }
@@ -57,19 +57,20 @@ impl Collections {
         let mut deltas = Vec::new();
         if !self.text.is_empty() {
             // Who wrote it stands in the text.
-            let stamp = Stamp { timestamp: self.text_time, counter: 0, client: ClientId::server() };
+            let key =
+                WriteKey { timestamp: self.text_time, counter: 0, client: ClientId::server() };
             let parts = self.text.parts(text_bytes).into_iter();
-            deltas.extend(parts.map(|part| Delta::of(&stamp, Changes::Text(part))));
+            deltas.extend(parts.map(|part| Delta::of(&key, Changes::Text(part))));
         }
         let set = self.set.operations();
-        deltas.extend(set.map(|(change, stamp)| Delta::of(stamp, Changes::Set(change))));
-        deltas.extend(self.counter.recent().map(|(id, Counted { stamp, amount })| Delta {
+        deltas.extend(set.map(|(change, key)| Delta::of(key, Changes::Set(change))));
+        deltas.extend(self.counter.recent().map(|(id, Counted { key, amount })| Delta {
             id: id.clone(),
-            ..Delta::of(stamp, Changes::Count(*amount))
+            ..Delta::of(key, Changes::Count(*amount))
         }));
-        deltas.extend(self.formats.iter().map(|(id, Format { stamp, operation })| Delta {
+        deltas.extend(self.formats.iter().map(|(id, Format { key, operation })| Delta {
             id: id.clone(),
-            ..Delta::of(stamp, Changes::Format(operation.clone()))
+            ..Delta::of(key, Changes::Format(operation.clone()))
         }));
         deltas
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delta::{Delta, DeltaId, Stamp};
+use crate::delta::{Delta, DeltaId, WriteKey};
 use crate::ids::Millis;
 use crate::limits::COUNTED_MAX;
 
@@ -15,7 +15,7 @@ use crate::limits::COUNTED_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Who made it, when, and which edit of its client it is.
-    pub stamp: Stamp,
+    pub key: WriteKey,
     /// What it added.
     pub amount: i64,
 }
@@ -35,7 +35,7 @@ impl Counter {
             return false;
         }
         self.total = self.total.saturating_add(amount.into());
-        self.recent.insert(delta.id.clone(), Counted { stamp: delta.stamp(), amount });
+        self.recent.insert(delta.id.clone(), Counted { key: delta.key(), amount });
         if self.recent.len() > COUNTED_MAX {
             self.recent.pop_first();
         }
@@ -45,7 +45,7 @@ impl Counter {
     /// Forgets the names of operations older than `before`; how many.
     pub(super) fn forget(&mut self, before: Millis) -> usize {
         let known = self.recent.len();
-        self.recent.retain(|_, counted| counted.stamp.timestamp >= before);
+        self.recent.retain(|_, counted| counted.key.timestamp >= before);
         known - self.recent.len()
     }
 

@@ -5,59 +5,59 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delta::{SetChange, Stamp};
+use crate::delta::{SetChange, WriteKey};
 use crate::ids::Millis;
 use crate::json::JsonText;
 
 /// The newest operation on one value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Member {
-    stamp: Stamp,
+struct Element {
+    key: WriteKey,
     is_in: bool,
 }
 
 /// Values by the letter of their JSON, with what was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
-    members: BTreeMap<JsonText, Member>,
+    elements: BTreeMap<JsonText, Element>,
     /// The newest `clear`: what is older than it is out.
-    cleared: Option<Stamp>,
+    cleared: Option<WriteKey>,
     /// When the newest operation that changed anything was made.
     time: Millis,
 }
 
 impl Set {
     /// Applies one operation; whether it changed anything.
-    pub(super) fn apply(&mut self, change: &SetChange, stamp: &Stamp) -> bool {
-        if self.cleared.as_ref().is_some_and(|cleared| stamp <= cleared) {
+    pub(super) fn apply(&mut self, change: &SetChange, key: &WriteKey) -> bool {
+        if self.cleared.as_ref().is_some_and(|cleared| key <= cleared) {
             return false;
         }
         let is_changed = match change {
-            SetChange::Add(value) => self.put(value, stamp, true),
-            SetChange::Remove(value) => self.put(value, stamp, false),
+            SetChange::Add(value) => self.put(value, key, true),
+            SetChange::Remove(value) => self.put(value, key, false),
             SetChange::Clear => {
-                self.members.retain(|_, member| member.stamp > *stamp);
-                self.cleared = Some(stamp.clone());
+                self.elements.retain(|_, element| element.key > *key);
+                self.cleared = Some(key.clone());
                 true
             }
         };
         if is_changed {
-            self.time = self.time.max(stamp.timestamp);
+            self.time = self.time.max(key.timestamp);
         }
         is_changed
     }
 
-    fn put(&mut self, value: &JsonText, stamp: &Stamp, is_in: bool) -> bool {
-        let member = Member { stamp: stamp.clone(), is_in };
-        match self.members.get_mut(value) {
+    fn put(&mut self, value: &JsonText, key: &WriteKey, is_in: bool) -> bool {
+        let element = Element { key: key.clone(), is_in };
+        match self.elements.get_mut(value) {
             // One client, one edit: an addition and a removal at once are an addition.
-            Some(held) if (&held.stamp, held.is_in) >= (stamp, is_in) => false,
+            Some(held) if (&held.key, held.is_in) >= (key, is_in) => false,
             Some(held) => {
-                *held = member;
+                *held = element;
                 true
             }
             None => {
-                self.members.insert(value.clone(), member);
+                self.elements.insert(value.clone(), element);
                 true
             }
         }
@@ -65,9 +65,9 @@ impl Set {
 
     /// Forgets removals older than `before`; how many.
     pub(super) fn forget(&mut self, before: Millis) -> usize {
-        let known = self.members.len();
-        self.members.retain(|_, member| member.is_in || member.stamp.timestamp >= before);
-        known - self.members.len()
+        let known = self.elements.len();
+        self.elements.retain(|_, element| element.is_in || element.key.timestamp >= before);
+        known - self.elements.len()
     }
 
     /// When the newest operation that changed anything was made, in ms since 1970.
@@ -76,29 +76,29 @@ impl Set {
         self.time
     }
 
-    /// Whether the value is a member.
+    /// Whether the value is in the set.
     #[must_use]
     pub fn contains(&self, value: &JsonText) -> bool {
-        self.members.get(value).is_some_and(|member| member.is_in)
+        self.elements.get(value).is_some_and(|element| element.is_in)
     }
 
-    /// The members, in the order of their JSON.
-    pub fn members(&self) -> impl Iterator<Item = &JsonText> {
-        self.members.iter().filter(|(_, member)| member.is_in).map(|(value, _)| value)
+    /// The elements, in the order of their JSON.
+    pub fn elements(&self) -> impl Iterator<Item = &JsonText> {
+        self.elements.iter().filter(|(_, element)| element.is_in).map(|(value, _)| value)
     }
 
-    /// Whether it has no member and never had one.
+    /// Whether it has no element and never had one.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
-        self.members.is_empty() && self.cleared.is_none()
+        self.elements.is_empty() && self.cleared.is_none()
     }
 
     /// The operations that make this set, each with its key.
-    pub fn operations(&self) -> impl Iterator<Item = (SetChange, &Stamp)> {
-        let cleared = self.cleared.iter().map(|stamp| (SetChange::Clear, stamp));
-        cleared.chain(self.members.iter().map(|(value, Member { stamp, is_in })| {
+    pub fn operations(&self) -> impl Iterator<Item = (SetChange, &WriteKey)> {
+        let cleared = self.cleared.iter().map(|key| (SetChange::Clear, key));
+        cleared.chain(self.elements.iter().map(|(value, Element { key, is_in })| {
             let change = if *is_in { SetChange::Add } else { SetChange::Remove };
-            (change(value.clone()), stamp)
+            (change(value.clone()), key)
         }))
     }
 }
@@ -112,12 +112,12 @@ mod tests {
         JsonText::parse(text).unwrap()
     }
 
-    fn at(timestamp: Millis) -> Stamp {
-        Stamp { timestamp, counter: 1, client: ClientId::new("ann").unwrap() }
+    fn at(timestamp: Millis) -> WriteKey {
+        WriteKey { timestamp, counter: 1, client: ClientId::new("ann").unwrap() }
     }
 
-    fn members(set: &Set) -> Vec<&str> {
-        set.members().map(JsonText::as_str).collect()
+    fn elements(set: &Set) -> Vec<&str> {
+        set.elements().map(JsonText::as_str).collect()
     }
 
     #[test]
@@ -128,9 +128,9 @@ mod tests {
         assert!(!set.apply(&SetChange::Add(value("1")), &at(5)), "a repeat");
         assert!(set.apply(&SetChange::Remove(value("1")), &at(6)));
         assert!(set.apply(&SetChange::Add(value("\"1\"")), &at(1)));
-        assert_eq!(members(&set), ["\"1\""]);
+        assert_eq!(elements(&set), ["\"1\""]);
         assert_eq!(set.forget(7), 1);
-        assert_eq!(members(&set), ["\"1\""]);
+        assert_eq!(elements(&set), ["\"1\""]);
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         assert!(set.apply(&SetChange::Clear, &at(5)));
         assert!(!set.apply(&SetChange::Add(value("3")), &at(5)));
         assert!(!set.apply(&SetChange::Clear, &at(4)));
-        assert_eq!(members(&set), ["2"]);
+        assert_eq!(elements(&set), ["2"]);
     }
 
     #[test]
@@ -157,8 +157,8 @@ mod tests {
             set.apply(&change, &at(time));
         }
         let mut again = Set::default();
-        for (change, stamp) in set.operations() {
-            again.apply(&change, stamp);
+        for (change, key) in set.operations() {
+            again.apply(&change, key);
         }
         assert_eq!(again, set);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::delta::{Changes, Delta, SetChange, Stamp};
+use crate::delta::{Changes, Delta, SetChange, WriteKey};
 use crate::document::Document;
 use crate::document::collections::Format;
 use crate::document::counter::Counted;
@@ -16,7 +16,7 @@ pub(super) struct Dirty {
     pub(super) fields: BTreeSet<FieldName>,
     pub(super) has_text: bool,
     pub(super) is_cleared: bool,
-    pub(super) members: BTreeSet<JsonText>,
+    pub(super) elements: BTreeSet<JsonText>,
     /// In order.
     pub(super) operations: Vec<Operation>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Dirty {
 /// An operation that has no value to be read later: it is passed on.
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
-    pub(super) stamp: Stamp,
+    pub(super) key: WriteKey,
     pub(super) kind: Kind,
 }
 
@@ -46,18 +46,18 @@ impl Dirty {
             Changes::Text(_) => self.has_text = true,
             Changes::Set(SetChange::Clear) => self.is_cleared = true,
             Changes::Set(SetChange::Add(value) | SetChange::Remove(value)) => {
-                self.members.insert(value.clone());
+                self.elements.insert(value.clone());
             }
-            Changes::Count(amount) if is_new => self.pass_on(delta.stamp(), Kind::Count(*amount)),
+            Changes::Count(amount) if is_new => self.pass_on(delta.key(), Kind::Count(*amount)),
             Changes::Format(operation) if is_new => {
-                self.pass_on(delta.stamp(), Kind::Format(operation.clone()));
+                self.pass_on(delta.key(), Kind::Format(operation.clone()));
             }
             Changes::Count(_) | Changes::Format(_) => {}
         }
     }
 
-    fn pass_on(&mut self, stamp: Stamp, kind: Kind) {
-        self.operations.push(Operation { stamp, kind });
+    fn pass_on(&mut self, key: WriteKey, kind: Kind) {
+        self.operations.push(Operation { key, kind });
     }
 
     /// All that readers of one document need to know to see the other.
@@ -67,20 +67,20 @@ impl Dirty {
         let names = before.fields().chain(after.fields());
         let (known, new) = (before.collections(), after.collections());
         let counted = new.counter().recent().filter(|(id, _)| !known.counter().knows(id));
-        let counted = counted.map(|(_, Counted { stamp, amount })| Operation {
-            stamp: stamp.clone(),
+        let counted = counted.map(|(_, Counted { key, amount })| Operation {
+            key: key.clone(),
             kind: Kind::Count(*amount),
         });
         let formats = new.formats().filter(|(id, _)| !known.has_format(id));
-        let formats = formats.map(|(_, Format { stamp, operation })| Operation {
-            stamp: stamp.clone(),
+        let formats = formats.map(|(_, Format { key, operation })| Operation {
+            key: key.clone(),
             kind: Kind::Format(operation.clone()),
         });
         Self {
             fields: names.map(|(name, _)| name.clone()).collect(),
             has_text: known.text() != new.text(),
             is_cleared: known.set() != new.set(),
-            members: BTreeSet::new(),
+            elements: BTreeSet::new(),
             operations: counted.chain(formats).collect(),
         }
     }
@@ -89,7 +89,7 @@ impl Dirty {
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()
             && !self.is_cleared
-            && self.members.is_empty()
+            && self.elements.is_empty()
             && self.operations.is_empty()
     }
 }

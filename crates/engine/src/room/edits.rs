@@ -155,7 +155,7 @@ impl<H> Room<H> {
         self.arrive(epoch, arrived, effects);
         if self.position.epoch == epoch && repeated_up_to > self.position.seq {
             // Stored by a try that seemed to fail, or by another node.
-            self.catch_up(effects);
+            effects.extend(self.reading.doubt(self.position));
         }
         for (session, delta) in repeats {
             self.answer_repeat(session, &delta, effects);
@@ -169,7 +169,7 @@ impl<H> Room<H> {
         delta: &Delta,
         effects: &mut Vec<Effect>,
     ) {
-        if !self.members.get(&session).is_some_and(|member| member.follows_document) {
+        if !self.followers.get(&session).is_some_and(|follower| follower.follows_document) {
             return;
         }
         let mut dirty = Dirty::default();
@@ -194,7 +194,7 @@ impl<H> Room<H> {
         }
         // The store may have taken them all the same.
         if code.is_retryable() {
-            self.catch_up(effects);
+            effects.extend(self.reading.doubt(self.position));
         }
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use crate::clock::VectorClock;
 use crate::delta::Delta;
 use crate::limits::FEEDBACK_CLIENTS_MAX;
-use crate::position::{Arrival, Epoch, Position, Seq};
+use crate::position::{Arrival, Epoch, Seq};
 use crate::snapshot::Snapshot;
 
 use super::dirty::Dirty;
+use super::reading::{Answer, Reading};
 use super::{Effect, Room};
 
 /// Deltas kept because others are missing before them. Past it they are read again instead.
@@ -24,21 +25,20 @@ impl<H> Room<H> {
     ) {
         self.begin(epoch);
         if self.position.epoch != epoch {
-            self.behind = self.reading.is_some();
-            return self.read(Effect::Reload, effects);
+            return effects.extend(self.reading.other_life(self.position));
         }
         self.arrived.extend(deltas);
         self.advance(effects);
         while self.arrived.len() > ARRIVED_MAX {
             self.arrived.pop_last();
-            self.behind = true;
+            self.reading.dropped();
         }
     }
 
-    /// A document that nobody had written has no epoch until its first delta. Several may be named
-    /// before that one comes, and what was numbered in one is nothing in another.
+    /// Begins the first life of a document. What was numbered in one that was named before is
+    /// nothing in this one.
     pub(super) fn begin(&mut self, epoch: Epoch) {
-        if self.position.seq == Seq(0) && self.position.epoch != epoch {
+        if Reading::begins(self.position, epoch) {
             self.position.epoch = epoch;
             self.arrived.clear();
         }
@@ -62,49 +62,43 @@ impl<H> Room<H> {
                 }
                 Arrival::Stale => drop(entry.remove()),
                 Arrival::Gap | Arrival::OtherEpoch => {
-                    self.read(Effect::Fetch(self.position), effects);
+                    effects.extend(self.reading.gap(self.position));
                     break;
                 }
             }
         }
-        if self.tickets.is_empty() && self.reading.is_none() {
+        if self.tickets.is_empty() && self.reading.is_idle() {
             self.counters = VectorClock::new();
         }
         self.broadcast(dirty, &writers, effects);
     }
 
-    pub(super) fn read(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
-        if self.reading.is_none() {
-            self.reading = Some(self.position);
-            effects.push(effect);
+    /// Takes the history that was asked for.
+    pub(super) fn fetched(&mut self, deltas: Vec<(Seq, Delta)>, effects: &mut Vec<Effect>) {
+        let answer = self.reading.fetched(self.position);
+        if answer.is_taken {
+            self.arrived.extend(deltas);
+        }
+        self.advance(effects);
+        self.read_on(answer, effects);
+    }
+
+    /// Takes the document that was asked for.
+    pub(super) fn reloaded(&mut self, loaded: Snapshot, effects: &mut Vec<Effect>) {
+        let answer = self.reading.reloaded(self.position, loaded.position);
+        if answer.is_taken {
+            self.reload(loaded, effects);
+        }
+        self.read_on(answer, effects);
+    }
+
+    fn read_on(&mut self, answer: Answer, effects: &mut Vec<Effect>) {
+        if answer.reads_on {
+            effects.extend(self.reading.gap(self.position));
         }
     }
 
-    /// Reads what may be stored beyond the position. An answer on its way may be from before.
-    pub(super) fn catch_up(&mut self, effects: &mut Vec<Effect>) {
-        self.behind = self.reading.is_some();
-        self.read(Effect::Fetch(self.position), effects);
-    }
-
-    /// Reads again if the answer that came may have been from before what was then stored.
-    pub(super) fn read_on(&mut self, effects: &mut Vec<Effect>) {
-        if std::mem::take(&mut self.behind) {
-            self.read(Effect::Fetch(self.position), effects);
-        }
-    }
-
-    /// Whether the room has gone on since a document was read, so that it would fall back.
-    pub(super) fn is_outdated(&mut self, loaded: Position, asked_at: Option<Position>) -> bool {
-        if loaded.epoch == self.position.epoch {
-            return loaded.seq < self.position.seq;
-        }
-        // Which epoch is the newer one only another read can tell.
-        let has_moved = asked_at.is_some_and(|asked_at| asked_at != self.position);
-        self.behind |= has_moved;
-        has_moved
-    }
-
-    pub(super) fn reload(&mut self, loaded: Snapshot, effects: &mut Vec<Effect>) {
+    fn reload(&mut self, loaded: Snapshot, effects: &mut Vec<Effect>) {
         let before = std::mem::replace(&mut self.document, loaded.document);
         self.state = None;
         if self.position.epoch != loaded.position.epoch {

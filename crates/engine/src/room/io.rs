@@ -44,9 +44,9 @@ pub enum Command {
         /// Whether to send all changes from then on: the writer may read the document.
         follow: bool,
     },
-    /// Everybody's presence, and all changes of it.
+    /// Everybody's awareness, and all changes of it.
     AwarenessSubscribe,
-    /// The presence of a client.
+    /// The awareness of a client.
     AwarenessUpdate {
         /// Who.
         client: ClientId,
@@ -125,7 +125,7 @@ pub enum Input<H> {
     /// What other nodes said may have been missed.
     Resumed,
     /// Tell the other nodes again who is here.
-    RepeatPresence,
+    RepeatAwareness,
     /// Another node is gone.
     NodeGone {
         /// Which.
@@ -150,7 +150,7 @@ pub enum Effect {
     /// writes: [`Room::others`](super::Room::others).
     Relay(ClientId, ServerMessage),
     /// Send it to everyone in [`Room::watchers`](super::Room::watchers).
-    BroadcastPresence(ServerMessage),
+    BroadcastAwareness(ServerMessage),
     /// Answer with [`Input::Over`] after so many milliseconds.
     Open(Window, u64),
     /// Give these to the store and answer with [`Input::Stored`] or [`Input::NotStored`].

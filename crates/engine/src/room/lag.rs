@@ -16,8 +16,8 @@ pub(super) struct Lag {
     dirty: Dirty,
     /// Whether it may be any field: there were too many to be noted by name.
     is_any_field: bool,
-    /// Whose presence, and the clock under which it was told.
-    presence: BTreeMap<ClientId, u64>,
+    /// Whose awareness, and the clock under which it was told.
+    awareness: BTreeMap<ClientId, u64>,
 }
 
 impl Lag {
@@ -37,7 +37,7 @@ impl Lag {
             // Members of the set; the whole of it says the same.
             ServerMessage::DeltaBatch { text: false, .. } => self.dirty.is_cleared = true,
             ServerMessage::AwarenessUpdate { client, clock, .. } => {
-                self.presence.insert(client.clone(), *clock);
+                self.awareness.insert(client.clone(), *clock);
             }
             _ => return false,
         }
@@ -49,16 +49,16 @@ impl<H> Room<H> {
     /// Notes a broadcast that a connection was not sent, to be made good by
     /// [`Command::CatchUp`](super::Command::CatchUp); false if it must be sent all the same.
     pub fn miss(&mut self, session: SessionId, message: &ServerMessage) -> bool {
-        self.members.contains_key(&session) && self.lags.entry(session).or_default().note(message)
+        self.followers.contains_key(&session) && self.lags.entry(session).or_default().note(message)
     }
 
     pub(super) fn send_missed(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
-        let Some(Lag { mut dirty, is_any_field, presence }) = self.lags.remove(&session) else {
+        let Some(Lag { mut dirty, is_any_field, awareness }) = self.lags.remove(&session) else {
             return;
         };
-        let Some(member) = self.members.get(&session) else { return };
-        let (follows_document, follows_presence) =
-            (member.follows_document, member.follows_presence);
+        let Some(follower) = self.followers.get(&session) else { return };
+        let (follows_document, follows_awareness) =
+            (follower.follows_document, follower.follows_awareness);
         let mut messages = Vec::new();
         if follows_document {
             if is_any_field {
@@ -69,9 +69,9 @@ impl<H> Room<H> {
                 messages.extend(self.text_message());
             }
         }
-        if follows_presence {
+        if follows_awareness {
             let entries: BTreeMap<_, _> = self.awareness.entries().collect();
-            messages.extend(presence.into_iter().map(|(client, told)| {
+            messages.extend(awareness.into_iter().map(|(client, told)| {
                 let entry = entries.get(&client);
                 ServerMessage::AwarenessUpdate {
                     document: self.id.clone(),

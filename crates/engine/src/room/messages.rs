@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::delta::{Change, Stamp};
+use crate::delta::{Change, WriteKey};
 use crate::ids::{ClientId, DocumentId, FieldName, SessionId};
 use crate::json::{JsonText, write_number, write_string};
 use crate::limits::FEEDBACK_CLIENTS_MAX;
@@ -57,12 +57,12 @@ impl<H> Room<H> {
     ) {
         let messages = self.current(&dirty, writers);
         effects.extend(messages.into_iter().map(Effect::Broadcast));
-        for Operation { stamp, kind } in dirty.operations {
+        for Operation { key, kind } in dirty.operations {
             let operation = match kind {
-                Kind::Count(amount) => self.count(&stamp, amount),
+                Kind::Count(amount) => self.count(&key, amount),
                 Kind::Format(operation) => operation,
             };
-            effects.push(Effect::Relay(stamp.client, self.batch(vec![operation], false)));
+            effects.push(Effect::Relay(key.client, self.batch(vec![operation], false)));
         }
         if dirty.has_text {
             self.text_string = None;
@@ -90,8 +90,8 @@ impl<H> Room<H> {
             self.delta(name.clone(), value, &clock)
         });
         let mut messages: Vec<_> = fields.collect();
-        if dirty.is_cleared || !dirty.members.is_empty() {
-            let operations = self.set_operations(dirty.is_cleared, &dirty.members, &clock);
+        if dirty.is_cleared || !dirty.elements.is_empty() {
+            let operations = self.set_operations(dirty.is_cleared, &dirty.elements, &clock);
             messages.push(self.batch(operations, false));
         }
         messages
@@ -124,17 +124,17 @@ impl<H> Room<H> {
     }
 
     /// A counter's operation as its client wrote it.
-    fn count(&self, stamp: &Stamp, amount: i64) -> JsonText {
+    fn count(&self, key: &WriteKey, amount: i64) -> JsonText {
         let name = if amount < 0 { "decrement" } else { "increment" };
         let mut out =
             format!("{{\"type\":\"counter\",\"operation\":\"{name}\",\"value\":").into_bytes();
         write_number(&mut out, amount.unsigned_abs());
         let mut clock = b"{".to_vec();
-        write_string(&mut clock, stamp.client.as_str());
+        write_string(&mut clock, key.client.as_str());
         clock.push(b':');
-        write_number(&mut clock, stamp.counter);
+        write_number(&mut clock, key.counter);
         clock.push(b'}');
-        write_origin(&mut out, &self.id, &stamp.client, stamp.timestamp, &text_of(clock));
+        write_origin(&mut out, &self.id, &key.client, key.timestamp, &text_of(clock));
         text_of(out)
     }
 
@@ -146,7 +146,7 @@ impl<H> Room<H> {
     fn set_operations(
         &self,
         is_whole: bool,
-        members: &BTreeSet<JsonText>,
+        elements: &BTreeSet<JsonText>,
         clock: &JsonText,
     ) -> Vec<JsonText> {
         let collections = self.document.collections();
@@ -164,11 +164,11 @@ impl<H> Room<H> {
             text_of(out)
         };
         if is_whole {
-            let adds = set.members().map(|value| operation("add", Some(value)));
+            let adds = set.elements().map(|value| operation("add", Some(value)));
             return std::iter::once(operation("clear", None)).chain(adds).collect();
         }
         let name = |value| if set.contains(value) { "add" } else { "remove" };
-        members.iter().map(|value| operation(name(value), Some(value))).collect()
+        elements.iter().map(|value| operation(name(value), Some(value))).collect()
     }
 
     pub(super) fn delta(&self, field: FieldName, value: Change, clock: &JsonText) -> ServerMessage {
@@ -182,7 +182,7 @@ impl<H> Room<H> {
         if stamp == 0 {
             return JsonText::from_trusted("{}");
         }
-        let others = self.members.values().flat_map(|member| &member.writers);
+        let others = self.followers.values().flat_map(|follower| &follower.writers);
         let named: BTreeSet<_> = first.iter().chain(others).take(FEEDBACK_CLIENTS_MAX).collect();
         let mut out = Vec::with_capacity(32 * (1 + named.len()));
         out.extend_from_slice(b"{\"server\":");

@@ -17,10 +17,10 @@ impl<H> Room<H> {
         match message {
             PeerMessage::Stored { epoch, deltas } => self.arrive(epoch, deltas, effects),
             PeerMessage::Head(head) => self.compare(Some(head), effects),
-            PeerMessage::Presence { is_repeated, entries } => {
-                self.hear_presence(node, now, is_repeated, entries, effects);
+            PeerMessage::Awareness { is_repeated, entries } => {
+                self.hear_awareness(node, now, is_repeated, entries, effects);
             }
-            PeerMessage::PresenceAsked => self.tell_presence(effects),
+            PeerMessage::AwarenessAsked => self.tell_awareness(effects),
             PeerMessage::Alive
             | PeerMessage::Leaving
             | PeerMessage::DocumentAsked(_)
@@ -34,11 +34,6 @@ impl<H> Room<H> {
         if head.seq > Seq(0) {
             self.begin(head.epoch);
         }
-        if head.epoch != self.position.epoch && self.position.seq > Seq(0) {
-            self.behind = self.reading.is_some();
-            self.read(Effect::Reload, effects);
-        } else if head.seq > self.position.seq {
-            self.catch_up(effects);
-        }
+        effects.extend(self.reading.head(self.position, head));
     }
 }

@@ -15,7 +15,7 @@ use crate::limits::{
     FEEDBACK_CLIENTS_MAX, VALUE_BYTES_MAX,
 };
 use crate::position::{Delivery, Epoch};
-use crate::wire::message::Presence;
+use crate::wire::message::ClientAwareness;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
 const EPOCH: Epoch = Epoch(7);
@@ -184,18 +184,18 @@ fn value_of(to: &str, value: &str, clock: &str) -> ServerMessage {
     ServerMessage::Delta { document: document_id(), field, value, clock }
 }
 
-fn presence_of(name: &str, state: Option<&str>, clock: u64) -> ServerMessage {
+fn awareness_of(name: &str, state: Option<&str>, clock: u64) -> ServerMessage {
     let (client, state) = (client(name), state.map(json));
     ServerMessage::AwarenessUpdate { document: document_id(), client, state, clock }
 }
 
 fn everybody(here: &[(&str, &str, u64)]) -> ServerMessage {
-    let presence = |(name, state, clock): &(&str, &str, u64)| Presence {
+    let awareness = |(name, state, clock): &(&str, &str, u64)| ClientAwareness {
         client: client(name),
         state: json(state),
         clock: *clock,
     };
-    let states = here.iter().map(presence).collect();
+    let states = here.iter().map(awareness).collect();
     ServerMessage::AwarenessState { document: document_id(), states }
 }
 
@@ -626,14 +626,14 @@ fn clocks_name_no_more_writers_than_the_bound() {
     assert!(clock.values().all(|entry| *entry == room.document().stamp()));
 }
 
-// Presence.
+// Awareness.
 
 #[test]
-fn presence_is_answered_with_everybody_and_sent_to_all_who_watch() {
+fn awareness_is_answered_with_everybody_and_sent_to_all_who_watch() {
     let mut room = empty_room();
     assert_eq!(room.watches(ANN), [Effect::Send(ANN, everybody(&[]))]);
-    let update = presence_of("ann", Some(r#"{"x":1}"#), 1);
-    assert_eq!(room.shows(ANN, "ann", Some(r#"{"x":1}"#), 1), [Effect::BroadcastPresence(update)]);
+    let update = awareness_of("ann", Some(r#"{"x":1}"#), 1);
+    assert_eq!(room.shows(ANN, "ann", Some(r#"{"x":1}"#), 1), [Effect::BroadcastAwareness(update)]);
     assert_eq!(room.watches(BOB), [Effect::Send(BOB, everybody(&[("ann", r#"{"x":1}"#, 1)]))]);
     assert_eq!((room.watchers().count(), room.subscribers().count()), (2, 0));
 }
@@ -643,13 +643,13 @@ fn the_first_update_of_a_connection_gets_the_others_before_it_is_sent_out() {
     let mut room = empty_room();
     room.shows(ANN, "ann", Some("{}"), 1);
     let others = everybody(&[("ann", "{}", 1)]);
-    let update = presence_of("bob", Some("{}"), 1);
+    let update = awareness_of("bob", Some("{}"), 1);
     assert_eq!(
         room.shows(BOB, "bob", Some("{}"), 1),
-        [Effect::Send(BOB, others), Effect::BroadcastPresence(update)]
+        [Effect::Send(BOB, others), Effect::BroadcastAwareness(update)]
     );
-    let update = presence_of("bob", Some("{}"), 2);
-    assert_eq!(room.shows(BOB, "bob", Some("{}"), 2), [Effect::BroadcastPresence(update)]);
+    let update = awareness_of("bob", Some("{}"), 2);
+    assert_eq!(room.shows(BOB, "bob", Some("{}"), 2), [Effect::BroadcastAwareness(update)]);
 }
 
 #[test]
@@ -658,17 +658,17 @@ fn who_asked_before_its_first_update_is_told_once_more_if_there_are_others() {
     room.shows(ANN, "ann", Some("{}"), 1);
     room.watches(BOB);
     let others = everybody(&[("ann", "{}", 1)]);
-    let update = presence_of("bob", Some("{}"), 1);
+    let update = awareness_of("bob", Some("{}"), 1);
     assert_eq!(
         room.shows(BOB, "bob", Some("{}"), 1),
-        [Effect::Send(BOB, others), Effect::BroadcastPresence(update)]
+        [Effect::Send(BOB, others), Effect::BroadcastAwareness(update)]
     );
-    let update = presence_of("bob", Some("{}"), 2);
-    assert_eq!(room.shows(BOB, "bob", Some("{}"), 2), [Effect::BroadcastPresence(update)]);
+    let update = awareness_of("bob", Some("{}"), 2);
+    assert_eq!(room.shows(BOB, "bob", Some("{}"), 2), [Effect::BroadcastAwareness(update)]);
 }
 
 #[test]
-fn stale_presence_is_not_sent_on() {
+fn stale_awareness_is_not_sent_on() {
     let mut room = empty_room();
     room.shows(ANN, "ann", Some("{}"), 5);
     assert_eq!(room.shows(ANN, "ann", Some(r#"{"x":1}"#), 5), []);
@@ -680,8 +680,8 @@ fn stale_presence_is_not_sent_on() {
 fn a_client_that_says_goodbye_is_gone_and_the_connection_still_watches() {
     let mut room = empty_room();
     room.shows(ANN, "ann", Some("{}"), 1);
-    let gone = presence_of("ann", None, 2);
-    assert_eq!(room.shows(ANN, "ann", None, 2), [Effect::BroadcastPresence(gone)]);
+    let gone = awareness_of("ann", None, 2);
+    assert_eq!(room.shows(ANN, "ann", None, 2), [Effect::BroadcastAwareness(gone)]);
     assert_eq!(room.watches(BOB), [Effect::Send(BOB, everybody(&[]))]);
     assert_eq!(room.watchers().count(), 2);
 }
@@ -695,8 +695,8 @@ fn a_connection_that_leaves_takes_all_its_clients_with_it() {
     assert_eq!(
         room.wants(ANN, Command::Leave),
         [
-            Effect::BroadcastPresence(presence_of("ann", None, 4)),
-            Effect::BroadcastPresence(presence_of("ann-2", None, 8)),
+            Effect::BroadcastAwareness(awareness_of("ann", None, 4)),
+            Effect::BroadcastAwareness(awareness_of("ann-2", None, 8)),
         ]
     );
     assert_eq!(room.watchers().count(), 1);

@@ -1,10 +1,12 @@
 //! What is sent at most once in a while: a text, because each change is sent as the whole of it,
-//! and presence, because many change at once. The first change is sent without delay and opens a
+//! and awareness, because many change at once. The first change is sent without delay and opens a
 //! window; what comes during it is sent once at its end, in its newest form, and opens another.
 
 use crate::awareness::Changed;
 use crate::json::JsonText;
-use crate::limits::{AWARENESS_ENTRIES_MAX, PRESENCE_WINDOW_MS, TEXT_WINDOW_BYTES, TEXT_WINDOW_MS};
+use crate::limits::{
+    AWARENESS_ENTRIES_MAX, AWARENESS_WINDOW_MS, TEXT_WINDOW_BYTES, TEXT_WINDOW_MS,
+};
 
 use super::{Effect, Room};
 
@@ -13,13 +15,13 @@ use super::{Effect, Room};
 pub enum Window {
     /// The text.
     Text,
-    /// Presence.
-    Presence,
+    /// Awareness.
+    Awareness,
 }
 
-/// A client's newest presence, to be sent at the end of the window.
+/// A client's newest awareness, to be sent at the end of the window.
 #[derive(Debug)]
-pub(super) struct WaitingPresence {
+pub(super) struct WaitingAwareness {
     state: Option<JsonText>,
     clock: u64,
     /// Whether other nodes are to hear of it too.
@@ -47,8 +49,8 @@ impl<H> Room<H> {
         }
     }
 
-    /// Shows and publishes changes of presence, now or at the end of the window.
-    pub(super) fn show_presence(
+    /// Shows and publishes changes of awareness, now or at the end of the window.
+    pub(super) fn show_awareness(
         &mut self,
         changes: Vec<Changed>,
         is_published: bool,
@@ -57,42 +59,42 @@ impl<H> Room<H> {
         if changes.is_empty() {
             return;
         }
-        match &mut self.presence_window {
+        match &mut self.awareness_window {
             Some(waiting) => {
                 for (client, state, clock) in changes {
                     let before = waiting.get(&client).is_some_and(|waits| waits.is_published);
                     let is_published = is_published || before;
-                    waiting.insert(client, WaitingPresence { state, clock, is_published });
+                    waiting.insert(client, WaitingAwareness { state, clock, is_published });
                 }
                 if waiting.len() > AWARENESS_ENTRIES_MAX {
-                    self.send_waiting_presence(effects);
+                    self.send_waiting_awareness(effects);
                 }
             }
             None => {
-                self.send_presence(changes, is_published, effects);
-                effects.push(Effect::Open(Window::Presence, PRESENCE_WINDOW_MS));
-                self.presence_window = Some(std::collections::BTreeMap::new());
+                self.send_awareness(changes, is_published, effects);
+                effects.push(Effect::Open(Window::Awareness, AWARENESS_WINDOW_MS));
+                self.awareness_window = Some(std::collections::BTreeMap::new());
             }
         }
     }
 
-    pub(super) fn presence_window_is_over(&mut self, effects: &mut Vec<Effect>) {
-        if self.presence_window.as_ref().is_some_and(|waiting| !waiting.is_empty()) {
-            self.send_waiting_presence(effects);
-            effects.push(Effect::Open(Window::Presence, PRESENCE_WINDOW_MS));
+    pub(super) fn awareness_window_is_over(&mut self, effects: &mut Vec<Effect>) {
+        if self.awareness_window.as_ref().is_some_and(|waiting| !waiting.is_empty()) {
+            self.send_waiting_awareness(effects);
+            effects.push(Effect::Open(Window::Awareness, AWARENESS_WINDOW_MS));
         } else {
-            self.presence_window = None;
+            self.awareness_window = None;
         }
     }
 
-    fn send_waiting_presence(&mut self, effects: &mut Vec<Effect>) {
-        let waiting = self.presence_window.as_mut().map(std::mem::take).unwrap_or_default();
+    fn send_waiting_awareness(&mut self, effects: &mut Vec<Effect>) {
+        let waiting = self.awareness_window.as_mut().map(std::mem::take).unwrap_or_default();
         let (published, heard): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|(_, waits)| waits.is_published);
         for (waiting, is_published) in [(published, true), (heard, false)] {
             let changes =
                 waiting.into_iter().map(|(client, waits)| (client, waits.state, waits.clock));
-            self.send_presence(changes.collect(), is_published, effects);
+            self.send_awareness(changes.collect(), is_published, effects);
         }
     }
 }

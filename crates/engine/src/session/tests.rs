@@ -243,7 +243,7 @@ fn reading_needs_the_permission_to_read() {
 }
 
 #[test]
-fn presence_needs_the_permission_to_read() {
+fn awareness_needs_the_permission_to_read() {
     let update =
         r#"{"type":"awareness_update","documentId":"doc","clientId":"c","state":{},"clock":1}"#;
     refused_with(ErrorCode::PermissionDenied, &allowed(&[], &["doc"]).hears(update));

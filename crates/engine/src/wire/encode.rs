@@ -5,7 +5,7 @@ use crate::json::{write_number, write_string};
 
 use super::error::ErrorReply;
 use super::frame::{Framing, HEADER_BYTES, MessageType};
-use super::message::{Permissions, Presence, ServerMessage};
+use super::message::{ClientAwareness, Permissions, ServerMessage};
 
 /// What is written around a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,7 @@ fn write_members(message: &ServerMessage, out: &mut Vec<u8>) {
         ServerMessage::AwarenessState { document, states } => {
             string(out, "documentId", document.as_str());
             raw(out, "states", "[");
-            separated(out, states, write_presence);
+            separated(out, states, write_awareness);
             out.push(b']');
         }
         ServerMessage::AwarenessUpdate { document, client, state, clock } => {
@@ -216,12 +216,12 @@ fn write_permissions(permissions: &Permissions, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_presence(out: &mut Vec<u8>, presence: &Presence) {
+fn write_awareness(out: &mut Vec<u8>, awareness: &ClientAwareness) {
     out.extend_from_slice(b"{\"clientId\":");
-    write_string(out, presence.client.as_str());
-    raw(out, "state", presence.state.as_str());
+    write_string(out, awareness.client.as_str());
+    raw(out, "state", awareness.state.as_str());
     raw(out, "clock", "");
-    write_number(out, presence.clock);
+    write_number(out, awareness.clock);
     out.push(b'}');
 }
 

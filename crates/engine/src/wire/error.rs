@@ -26,7 +26,7 @@ pub enum ErrorCode {
     PermissionDenied,
     /// More messages a minute than allowed: send it again later.
     RateLimitExceeded,
-    /// More subscriptions, presence entries or client ids than allowed: drop some first.
+    /// More subscriptions, awareness entries or client ids than allowed: drop some first.
     LimitExceeded,
     /// The store can't be reached; the edit may or may not be stored: send it again later.
     StorageUnavailable,

@@ -100,11 +100,11 @@ message_types! {
     Ping = "ping", Some(0x30);
     /// Here I am.
     Pong = "pong", Some(0x31);
-    /// One client's presence.
+    /// One client's awareness.
     AwarenessUpdate = "awareness_update", Some(0x40);
-    /// Follow a document's presence.
+    /// Follow a document's awareness.
     AwarenessSubscribe = "awareness_subscribe", Some(0x41);
-    /// Everybody's presence.
+    /// Everybody's awareness.
     AwarenessState = "awareness_state", Some(0x42);
     /// Several edits.
     DeltaBatch = "delta_batch", Some(0x50);

@@ -27,7 +27,7 @@ pub enum ClientMessage {
     },
     /// Follow a document: its state, its fields one by one, then all changes.
     Subscribe(DocumentId),
-    /// Stop following it, and its presence.
+    /// Stop following it, and its awareness.
     Unsubscribe(DocumentId),
     /// Its state, and follow it.
     SyncRequest(DocumentId),
@@ -37,9 +37,9 @@ pub enum ClientMessage {
     Edit(Edit),
     /// A part of a frame that is sent in pieces.
     Chunk(Chunk),
-    /// Follow a document's presence.
+    /// Follow a document's awareness.
     AwarenessSubscribe(DocumentId),
-    /// My presence there; without a state I am gone.
+    /// My awareness there; without a state I am gone.
     AwarenessUpdate {
         /// Where.
         document: DocumentId,
@@ -110,9 +110,9 @@ pub struct Permissions {
     pub is_admin: bool,
 }
 
-/// One client's presence in an `awareness_state`.
+/// One client's awareness in an `awareness_state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Presence {
+pub struct ClientAwareness {
     /// Who.
     pub client: ClientId,
     /// Opaque.
@@ -173,14 +173,14 @@ pub enum ServerMessage {
     },
     /// Here I am.
     Pong,
-    /// Everybody's presence.
+    /// Everybody's awareness.
     AwarenessState {
         /// Where.
         document: DocumentId,
         /// Who is there.
-        states: Vec<Presence>,
+        states: Vec<ClientAwareness>,
     },
-    /// One client's presence, or that it is gone.
+    /// One client's awareness, or that it is gone.
     AwarenessUpdate {
         /// Where.
         document: DocumentId,

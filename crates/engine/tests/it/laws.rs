@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use synckit_engine::clock::{ClockOrder, VectorClock};
-use synckit_engine::delta::{Change, Changes, Delta, DeltaId, Stamp};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId, WriteKey};
 use synckit_engine::document::{Document, Outcome};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, SessionId};
 use synckit_engine::json::{JsonText, nests_too_deep, write_number, write_string};
@@ -66,7 +66,7 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Deltas of which no two have the same stamp, with few timestamps and fields, so that they meet.
+/// Deltas of which no two have the same key, with few timestamps and fields, so that they meet.
 fn deltas() -> impl Strategy<Value = Vec<Delta>> {
     let one = (clients(), 0_u64..4, btree_map(field_names(), changes(), 1..4));
     vec(one, 0..12).prop_map(|edits| {
@@ -203,8 +203,8 @@ fn a_field_holds_the_greatest_of_its_writes() {
             let writes = deltas
                 .iter()
                 .filter(|delta| delta.changes.fields().iter().any(|(to, _)| to == name));
-            let newest = writes.max_by_key(|delta| delta.stamp()).unwrap();
-            prop_assert_eq!(&field.stamp, &newest.stamp());
+            let newest = writes.max_by_key(|delta| delta.key()).unwrap();
+            prop_assert_eq!(&field.key, &newest.key());
             let change = newest.changes.fields().iter().find(|(to, _)| to == name);
             prop_assert_eq!(Some(&field.value), change.map(|(_, change)| change));
         }
@@ -222,8 +222,8 @@ fn the_document_stamp_passes_every_count_and_every_lost_one_by_one_more() {
             let mut document = Document::new();
             for (field, client, timestamp, counter) in writes {
                 let before = document.stamp();
-                let stamp = Stamp { timestamp, counter, client };
-                let outcome = document.apply_change(&field, &Change::Delete, &stamp);
+                let key = WriteKey { timestamp, counter, client };
+                let outcome = document.apply_change(&field, &Change::Delete, &key);
                 prop_assert!(document.stamp() > before);
                 prop_assert!(document.stamp() >= counter + u64::from(outcome != Outcome::Won));
             }

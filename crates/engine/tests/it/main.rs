@@ -6,10 +6,8 @@
 //! - [`text_laws`]: texts against a map of single clusters, for all inputs
 //! - [`text_oracle`]: texts against the code that clients run
 //! - [`snapshot_fixture`]: a stored snapshot of format version 1, which must load for ever
-//! - [`convergence`]: simulated clients, a store and a network in random order; all must end equal
 #![expect(clippy::unwrap_used, reason = "in a test a panic with a line number is the report")]
 
-mod convergence;
 mod laws;
 mod random;
 mod snapshot_fixture;

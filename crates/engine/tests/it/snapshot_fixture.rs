@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, Stamp};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, WriteKey};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, FieldName};
 use synckit_engine::json::JsonText;
@@ -79,8 +79,8 @@ fn content_of_version_2() -> Snapshot {
     ];
     for (counter, changes) in (4..).zip(changes) {
         let client = ClientId::new("client-a").unwrap();
-        let stamp = Stamp { timestamp: 1_700_000_000_000 + counter, counter, client };
-        snapshot.document.apply(&Delta::of(&stamp, changes));
+        let key = WriteKey { timestamp: 1_700_000_000_000 + counter, counter, client };
+        snapshot.document.apply(&Delta::of(&key, changes));
         snapshot.position.seq = snapshot.position.seq.next();
     }
     snapshot
@@ -108,7 +108,7 @@ fn a_snapshot_of_version_2_loads() {
     let loaded = Snapshot::decode(&stored(2, &content_of_version_2())).unwrap();
     assert_eq!(loaded, content_of_version_2());
     assert_eq!(loaded.document.collections().counter().total(), -7);
-    assert_eq!(loaded.document.collections().set().members().count(), 1);
+    assert_eq!(loaded.document.collections().set().elements().count(), 1);
 }
 
 #[test]

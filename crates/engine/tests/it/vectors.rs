@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, Stamp};
+use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, WriteKey};
 use synckit_engine::document::{Document, Outcome};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName};
 use synckit_engine::json::JsonText;
 use synckit_engine::text::TextState;
 use synckit_engine::wire::frame::HEADER_BYTES;
-use synckit_engine::wire::message::{Chunk, Permissions, Presence};
+use synckit_engine::wire::message::{Chunk, ClientAwareness, Permissions};
 use synckit_engine::wire::{
     ClientMessage, Edit, ErrorCode, ErrorReply, FrameKind, Framing, Incoming, Operation, Outgoing,
     ServerMessage, decode, encode,
@@ -323,11 +323,11 @@ fn message_of_server(message_type: &str, payload: &Object<'_>) -> ServerMessage 
                 .get::<Vec<Object<'_>>>("states")
                 .unwrap()
                 .iter()
-                .map(presence)
+                .map(awareness_of)
                 .collect(),
         },
         "awareness_update" => {
-            let Presence { client, state, clock } = presence(payload);
+            let ClientAwareness { client, state, clock } = awareness_of(payload);
             let state = Some(state).filter(|state| *state != JsonText::null());
             ServerMessage::AwarenessUpdate { document: payload.document(), client, state, clock }
         }
@@ -337,8 +337,8 @@ fn message_of_server(message_type: &str, payload: &Object<'_>) -> ServerMessage 
     }
 }
 
-fn presence(members: &Object<'_>) -> Presence {
-    Presence {
+fn awareness_of(members: &Object<'_>) -> ClientAwareness {
+    ClientAwareness {
         client: ClientId::new(&members.text("clientId")).unwrap(),
         state: members.json("state"),
         clock: members.get("clock").unwrap(),
@@ -466,8 +466,8 @@ struct Ordering {
     winner: String,
 }
 
-fn stamp((timestamp, counter, client): &(u64, u64, String)) -> Stamp {
-    Stamp { timestamp: *timestamp, counter: *counter, client: ClientId::new(client).unwrap() }
+fn key_of((timestamp, counter, client): &(u64, u64, String)) -> WriteKey {
+    WriteKey { timestamp: *timestamp, counter: *counter, client: ClientId::new(client).unwrap() }
 }
 
 fn value(text: &str) -> Change {
@@ -483,9 +483,9 @@ fn the_newer_key_wins_as_in_the_golden_cases() {
         let mut document = Document::new();
         let existing = if case.existing_is_tombstone { Change::Delete } else { value("\"old\"") };
         if let Some(key) = &case.existing {
-            document.apply_change(&field, &existing, &stamp(key));
+            document.apply_change(&field, &existing, &key_of(key));
         }
-        let outcome = document.apply_change(&field, &value("\"new\""), &stamp(&case.incoming));
+        let outcome = document.apply_change(&field, &value("\"new\""), &key_of(&case.incoming));
         let won = case.winner == "incoming";
         assert_eq!(outcome == Outcome::Won, won, "{}: {outcome:?}", case.name);
         let expected = if won { value("\"new\"") } else { existing };

@@ -25,6 +25,8 @@ pub(crate) enum Invariant {
     StoredOnce,
     /// A room shows exactly the history up to its position, which only rises within an epoch.
     RoomIsAPrefix,
+    /// A room shows what it stored itself, though nobody tells it of what it missed.
+    OwnEditsAreShown,
     /// Edits under way are within the limits, and one read at most.
     MemoryIsBounded,
     /// When all is healed, things come to rest.
@@ -36,7 +38,7 @@ pub(crate) enum Invariant {
     /// Then the last a connection was told of each field is its value.
     NobodyMissesAValue,
     /// Then all rooms and watchers see who is connected, and nobody else.
-    PresenceIsRight,
+    AwarenessIsRight,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,28 @@ impl World {
         }
     }
 
+    /// Rooms against what they stored, before they are compared with the store.
+    pub(crate) fn check_own_edits(&mut self) {
+        let mut hidden = Vec::new();
+        for (node, slots) in self.nodes.iter().map(|node| &node.slots).enumerate() {
+            for (document, slot) in slots {
+                let Some(room) = &slot.room else { continue };
+                let (here, last) = (room.position(), slot.stored_at);
+                // What went to a life that is over is read by nobody.
+                let lives = self.store.head(*document).is_some_and(|it| it.epoch == last.epoch);
+                if lives && (here.epoch != last.epoch || here.seq < last.seq) {
+                    hidden.push(format!(
+                        "the room of document {document} on node {node} is at {here:?}, \
+                         its last edit is stored at {last:?}"
+                    ));
+                }
+            }
+        }
+        for what in hidden {
+            self.violate(Invariant::OwnEditsAreShown, what);
+        }
+    }
+
     /// Everything, when all has come to rest.
     pub(crate) fn check_end(&mut self) {
         for document in 0..self.plan.documents {
@@ -117,13 +141,13 @@ impl World {
                 self.check_resting_room(node, document, head.position);
             }
         }
-        (0..self.plan.documents).for_each(|document| self.check_presence(document));
+        (0..self.plan.documents).for_each(|document| self.check_awareness(document));
     }
 
     fn check_collections(&mut self, at: usize, document: usize, stored: &Collections) {
         let client = &self.clients[at];
         let view = &client.views[document];
-        let set: BTreeSet<_> = stored.set().members().map(|it| it.as_str().to_owned()).collect();
+        let set: BTreeSet<_> = stored.set().elements().map(|it| it.as_str().to_owned()).collect();
         // Nothing takes a text back from a client that holds it.
         let may_hold_more = self.store.deletions > 0 && client.kind == Kind::Plain;
         let shows_text = view.text == *stored.text() || may_hold_more;
@@ -170,12 +194,12 @@ impl World {
         }
     }
 
-    fn check_presence(&mut self, document: usize) {
+    fn check_awareness(&mut self, document: usize) {
         let present: BTreeMap<_, _> = self
             .clients
             .iter()
             .filter_map(|client| {
-                let state = client.views[document].presence.clone();
+                let state = client.views[document].awareness.clone();
                 Some((client.name.clone(), state?))
             })
             .collect();
@@ -198,7 +222,7 @@ impl World {
             }
         }
         for client in &self.clients {
-            // What an answer to one's own first presence leaves out is oneself.
+            // What an answer to one's own first awareness leaves out is oneself.
             let mut others = client.views[document].others.clone().unwrap_or_default();
             let own = present.get(&client.name).cloned();
             others.extend(own.map(|state| (client.name.clone(), state)));
@@ -213,7 +237,7 @@ impl World {
                     names(&present).difference(&names(&others)).collect::<Vec<_>>(),
                     names(&others).difference(&names(&present)).collect::<Vec<_>>(),
                 );
-                self.violate(Invariant::PresenceIsRight, what);
+                self.violate(Invariant::AwarenessIsRight, what);
             }
         }
     }

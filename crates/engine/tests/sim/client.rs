@@ -60,8 +60,8 @@ pub(crate) struct View {
     /// What the server said last of each live field since it answered the subscription.
     pub(crate) told: Option<BTreeMap<String, String>>,
     /// What the user wants others to see of it.
-    pub(crate) presence: Option<String>,
-    presence_clock: u64,
+    pub(crate) awareness: Option<String>,
+    awareness_clock: u64,
     /// Who is here, as the server said last.
     pub(crate) others: Option<BTreeMap<String, String>>,
 }
@@ -76,7 +76,8 @@ pub(crate) struct Client {
     pub(crate) session: Option<SessionId>,
     pub(crate) ids: Vec<DocumentId>,
     messages: u64,
-    last_timestamp: u64,
+    /// No edit is older: one whose number was given before must differ by its time.
+    timestamp_min: u64,
 }
 
 /// Both directions are in order; how far each has come is up to the seed.
@@ -94,8 +95,8 @@ pub(crate) struct Connection {
 impl Client {
     pub(crate) fn new(name: String, kind: Kind, ahead_ms: u64, ids: Vec<DocumentId>) -> Self {
         let views = ids.iter().map(|_| View { is_open: true, ..View::default() }).collect();
-        let (session, messages, last_timestamp) = (None, 0, 0);
-        Self { name, kind, ahead_ms, views, session, ids, messages, last_timestamp }
+        let (session, messages, timestamp_min) = (None, 0, 0);
+        Self { name, kind, ahead_ms, views, session, ids, messages, timestamp_min }
     }
 
     /// The frames a new connection starts with.
@@ -119,36 +120,37 @@ impl Client {
             format!("{{\"type\":\"awareness_subscribe\",\"documentId\":\"{id}\"}}").into_bytes(),
         ];
         frames.extend((0..view.unacknowledged.len()).map(|at| self.frame_of(document, at)));
-        let presence = self.views[document].presence.clone();
-        frames.extend(presence.map(|state| self.present(document, Some(state))));
+        let awareness = self.views[document].awareness.clone();
+        frames.extend(awareness.map(|state| self.present(document, Some(state))));
         frames
     }
 
     pub(crate) fn close(&mut self, document: usize) -> Vec<u8> {
         let view = &mut self.views[document];
-        (view.is_open, view.told, view.others, view.presence) = (false, None, None, None);
+        (view.is_open, view.told, view.others, view.awareness) = (false, None, None, None);
         let id = &self.ids[document];
         format!("{{\"type\":\"unsubscribe\",\"documentId\":\"{id}\"}}").into_bytes()
     }
 
     /// The user reloads the page: all is gone but what is still to be acknowledged.
     pub(crate) fn forget(&mut self) {
+        self.timestamp_min += 1;
         for view in &mut self.views {
             view.shown.clear();
             view.counts.clear();
             view.text = TextState::default();
             view.set.clear();
-            view.presence_clock = 0;
+            view.awareness_clock = 0;
         }
     }
 
     pub(crate) fn present(&mut self, document: usize, state: Option<String>) -> Vec<u8> {
         let (name, id) = (&self.name, &self.ids[document]);
         let view = &mut self.views[document];
-        view.presence_clock += 1;
-        let clock = view.presence_clock;
+        view.awareness_clock += 1;
+        let clock = view.awareness_clock;
         let json = state.clone().unwrap_or_else(|| "null".to_owned());
-        view.presence = state;
+        view.awareness = state;
         format!(
             "{{\"type\":\"awareness_update\",\"documentId\":\"{id}\",\"clientId\":\"{name}\",\
              \"state\":{json},\"clock\":{clock}}}"
@@ -190,8 +192,8 @@ impl Client {
         operation: Option<String>,
         now: u64,
     ) -> Option<Vec<u8>> {
-        let timestamp = (now + self.ahead_ms).max(self.last_timestamp + 1);
-        self.last_timestamp = timestamp;
+        let timestamp = (now + self.ahead_ms).max(self.timestamp_min);
+        self.timestamp_min = timestamp;
         let view = &mut self.views[document];
         let own = view.counts.entry(self.name.clone()).or_default();
         *own += 1;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{Millis, NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
-use synckit_engine::position::Position;
+use synckit_engine::position::{Delivery, Epoch, Position};
 use synckit_engine::room::{Command, Input, Room, TicketId, Window};
 
 use crate::random::Random;
@@ -28,6 +28,8 @@ pub(crate) struct Slot {
     pub(crate) windows: Vec<Window>,
     /// Deltas of each edit the store has not answered.
     pub(crate) tickets: BTreeMap<TicketId, usize>,
+    /// Where its last edit stands that the store took.
+    pub(crate) stored_at: Position,
     /// Where it stood after the input before.
     pub(crate) before: Position,
 }
@@ -42,6 +44,7 @@ impl Slot {
             idle_since: None,
             windows: Vec::new(),
             tickets: BTreeMap::new(),
+            stored_at: Position::default(),
             before: Position::default(),
         }
     }
@@ -103,6 +106,19 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The store took a group, whatever it answers: it stands there, by the room that gave it.
+    pub(crate) fn note_stored(&mut self, group: &[Ticket], stored: &[(Epoch, Vec<Delivery>)]) {
+        for (Ticket { document, instance, .. }, (epoch, deliveries)) in group.iter().zip(stored) {
+            let slot = self.slots.get_mut(document).filter(|slot| slot.instance == *instance);
+            let seqs = deliveries.iter().map(|delivery| match delivery {
+                Delivery::Stored(seq) | Delivery::Repeated(seq) => *seq,
+            });
+            if let (Some(slot), Some(seq)) = (slot, seqs.max()) {
+                slot.stored_at = Position { epoch: *epoch, seq };
+            }
+        }
+    }
+
     pub(crate) fn new(id: NodeId, now: Millis) -> Self {
         Self {
             id,

@@ -1,6 +1,6 @@
 //! The end of a run: everything is healed, everybody is connected, and all must come to rest.
 
-use synckit_engine::limits::PRESENCE_HEARD_FOR_MS;
+use synckit_engine::limits::AWARENESS_HEARD_FOR_MS;
 
 use crate::check::Invariant;
 use crate::client::Kind;
@@ -10,10 +10,10 @@ use crate::world::World;
 /// Far more rounds than any run needs until nothing is on its way any more.
 const ROUNDS_MAX: usize = 500;
 
-/// Time passes in steps of this, so that no node falls silent, until all leases of presence have
+/// Time passes in steps of this, so that no node falls silent, until all leases of awareness have
 /// run out and it was said once more who is there.
 const PAUSE_MS: u64 = ALIVE_MS + 1;
-const PAUSES: u64 = (PRESENCE_HEARD_FOR_MS + 2 * REPEAT_MS) / PAUSE_MS + 1;
+const PAUSES: u64 = (AWARENESS_HEARD_FOR_MS + 2 * REPEAT_MS) / PAUSE_MS + 1;
 
 impl World {
     pub(crate) fn heal_and_rest(&mut self) {
@@ -28,6 +28,7 @@ impl World {
         self.connect_all();
         // The last edits still go over a bus that loses them.
         self.drain();
+        self.check_own_edits();
         self.note(|| "the bus is healed".to_owned());
         self.bus.is_healed = true;
         for node in 0..self.nodes.len() {

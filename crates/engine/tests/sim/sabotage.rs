@@ -48,7 +48,7 @@ fn an_acknowledgement_before_the_append_is_caught() {
 #[test]
 fn a_client_that_is_never_told_what_it_missed_is_caught() {
     let behind =
-        [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees, Invariant::PresenceIsRight];
+        [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees, Invariant::AwarenessIsRight];
     is_caught(Sabotage::ForgetCatchUp, Faults::Bus, &behind);
 }
 
@@ -59,7 +59,7 @@ fn a_gap_that_nobody_notices_is_caught() {
 
 #[test]
 fn a_room_that_never_gets_what_it_misses_is_caught() {
-    let behind = [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees];
+    let behind = [Invariant::OwnEditsAreShown];
     is_caught(Sabotage::ForgetReads, Faults::Bus, &behind);
 }
 
@@ -71,7 +71,7 @@ fn a_store_that_nobody_compares_with_is_caught() {
 
 #[test]
 fn a_lost_reply_that_nobody_asks_for_again_is_caught() {
-    let lost = [Invariant::EverythingIsAnswered];
+    let lost = [Invariant::EverythingIsAnswered, Invariant::OwnEditsAreShown];
     is_caught(Sabotage::ForgetLostReplies, Faults::Store, &lost);
 }
 
@@ -82,7 +82,7 @@ fn an_edit_that_is_stored_twice_is_caught() {
 
 #[test]
 fn somebody_who_is_gone_and_never_leaves_is_caught() {
-    is_caught(Sabotage::ForgetTicks, Faults::Nodes, &[Invariant::PresenceIsRight]);
+    is_caught(Sabotage::ForgetTicks, Faults::Nodes, &[Invariant::AwarenessIsRight]);
 }
 
 #[test]

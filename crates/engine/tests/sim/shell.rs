@@ -58,7 +58,7 @@ impl World {
                     let slot = self.nodes[node].slots.get_mut(&document).unwrap();
                     slot.windows.push(window);
                 }
-                Effect::BroadcastPresence(message) => {
+                Effect::BroadcastAwareness(message) => {
                     for session in &watchers {
                         self.show(node, document, *session, &message);
                     }
@@ -163,6 +163,9 @@ impl World {
             return true;
         }
         let stored = if is_taken { self.store_group(&group) } else { Vec::new() };
+        if is_taken {
+            self.nodes[node].note_stored(&group, &stored);
+        }
         if !fails {
             self.answer_group(node, group, stored);
         } else if self.plan.is(Sabotage::ForgetLostReplies) && is_taken {
@@ -376,7 +379,7 @@ impl World {
         }
         for document in self.open_rooms(node) {
             if repeats {
-                self.give(node, document, Input::RepeatPresence);
+                self.give(node, document, Input::RepeatAwareness);
             }
             for (gone, _) in &silent {
                 self.give(node, document, Input::NodeGone { node: gone.clone(), until: now });

@@ -81,7 +81,7 @@ fn message(input: &mut Input<'_>, now: Millis, serial: u64) -> (MessageType, Vec
         5 => (MessageType::SyncStep1, vec![document(input)]),
         6 => (MessageType::DeltaBatchChunk, chunk(input)),
         7 => (MessageType::AwarenessSubscribe, vec![document(input)]),
-        8 | 9 => (MessageType::AwarenessUpdate, presence(input)),
+        8 | 9 => (MessageType::AwarenessUpdate, awareness_update(input)),
         10 => (MessageType::Ack, vec!["\"messageId\":\"m\"".to_owned()]),
         11 => (MessageType::Ping, Vec::new()),
         12 => (MessageType::Pong, Vec::new()),
@@ -201,7 +201,7 @@ fn time(input: &mut Input<'_>, now: Millis) -> i128 {
     }
 }
 
-fn presence(input: &mut Input<'_>) -> Vec<String> {
+fn awareness_update(input: &mut Input<'_>) -> Vec<String> {
     let mut members = vec![document(input)];
     match input.below(16) {
         // Many names of one connection.

@@ -16,7 +16,7 @@ use crate::input::Input;
 /// What the model of the bus keeps of one document; the oldest message is lost.
 const HEARD_MAX: usize = 16;
 
-/// How far the clock goes in one step: past the grace of presence, and past a minute of allowance.
+/// How far the clock goes in one step: past the grace of awareness, and past a minute of allowance.
 const WAITS: [Millis; 4] = [1, GRACE_MS, 36_000, 61_000];
 
 /// Of the same frame in a row: more than are held before authentication, or may be broken.
@@ -66,7 +66,7 @@ impl World {
                 self.tell(place, RoomInput::Head(head));
             }
             22 => self.wait(*input.pick(&WAITS)),
-            23 => self.presence_elsewhere(place, input),
+            23 => self.awareness_elsewhere(place, input),
             24 => self.tell_of_nodes(place, input),
             25 => self.places[place].store.delete(),
             26 => self.places[place].store.prune(usize::from(input.below(4))),
@@ -173,21 +173,21 @@ impl World {
         }
     }
 
-    fn presence_elsewhere(&mut self, at: usize, input: &mut Input<'_>) {
+    fn awareness_elsewhere(&mut self, at: usize, input: &mut Input<'_>) {
         let client = messages::foreign_client(input);
         let is_here = !input.rarely();
         let state = JsonText::parse("{\"at\":1}").ok().filter(|_| is_here);
         let entries = vec![(client, state, u64::from(input.byte()))];
         let is_repeated = input.rarely();
-        self.tell_of_node(at, PeerMessage::Presence { is_repeated, entries });
+        self.tell_of_node(at, PeerMessage::Awareness { is_repeated, entries });
     }
 
     fn tell_of_nodes(&mut self, at: usize, input: &mut Input<'_>) {
         let input = match input.below(4) {
             0 => RoomInput::NodeGone { node: NodeId::new("other"), until: self.now + GRACE_MS },
             1 => RoomInput::Resumed,
-            2 => RoomInput::RepeatPresence,
-            _ => return self.tell_of_node(at, PeerMessage::PresenceAsked),
+            2 => RoomInput::RepeatAwareness,
+            _ => return self.tell_of_node(at, PeerMessage::AwarenessAsked),
         };
         self.tell(at, input);
     }

@@ -240,7 +240,7 @@ impl World {
                 let readers: Vec<_> = place.room.subscribers().copied().collect();
                 self.deliver(&readers, &message);
             }
-            room::Effect::BroadcastPresence(message) => {
+            room::Effect::BroadcastAwareness(message) => {
                 let readers: Vec<_> = place.room.watchers().copied().collect();
                 self.deliver(&readers, &message);
             }

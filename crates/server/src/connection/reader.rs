@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame_reader::{Broken, FrameReader, Received};
 use super::settings::Settings;
 use crate::heavy;
-use crate::nodes::PRESENCE_GRACE;
+use crate::nodes::AWARENESS_GRACE;
 use crate::outbox::{Outbox, ping_frame};
 use crate::rooms::{RoomHandle, RoomMessage, Rooms};
 use crate::time::{millis, now_millis};
@@ -83,7 +83,7 @@ impl Reader {
                 () = intake.cancelled() => return,
             }
         }
-        let until = now_millis() + millis(PRESENCE_GRACE);
+        let until = now_millis() + millis(AWARENESS_GRACE);
         for (_, room) in self.joined.drain() {
             let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
             let _ = room.send(RoomMessage::new(id, outbox, Command::Vanish { until })).await;

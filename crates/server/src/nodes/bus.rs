@@ -36,7 +36,7 @@ pub(crate) const EVENTS_WAITING_MAX: usize = 16_384;
 pub(crate) enum Channel {
     /// The edits of a document; heard by nodes that are subscribed to it.
     Delta(DocumentId),
-    /// The presence in a document; heard by nodes that are subscribed to it.
+    /// The awareness in a document; heard by nodes that are subscribed to it.
     Awareness(DocumentId),
     /// The nodes themselves; heard by all, always.
     Nodes,

@@ -19,7 +19,7 @@ pub(crate) enum Heard {
     /// Messages may have been missed until now.
     Resumed,
     /// It is time to say again who is present.
-    RepeatPresence,
+    RepeatAwareness,
     /// A node is gone; its clients count as present until then.
     NodeGone { node: NodeId, until: Millis },
 }

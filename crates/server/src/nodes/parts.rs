@@ -20,12 +20,12 @@ pub(super) fn fitting(message: PeerMessage) -> Vec<PeerMessage> {
                 _ => vec![PeerMessage::Stored { epoch, deltas }],
             }
         }
-        PeerMessage::Presence { is_repeated, entries } => {
+        PeerMessage::Awareness { is_repeated, entries } => {
             let size = |entry: &(_, Option<synckit_engine::json::JsonText>, u64)| {
                 entry.1.as_ref().map_or(0, |state| state.as_str().len())
             };
             let parts = split(entries, size);
-            let message = |entries| PeerMessage::Presence { is_repeated, entries };
+            let message = |entries| PeerMessage::Awareness { is_repeated, entries };
             parts.into_iter().map(message).collect()
         }
         message => vec![message],

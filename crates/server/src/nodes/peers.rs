@@ -27,11 +27,11 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// A node that said nothing for so long is gone: it missed four times, which a busy one may not.
 const NODE_SILENT_FOR: Duration = Duration::from_secs(9);
 
-/// How often presence is said again, so that a lost message is made good.
-const PRESENCE_REPEATED_EVERY: u32 = 5;
+/// How often awareness is said again, so that a lost message is made good.
+const AWARENESS_REPEATED_EVERY: u32 = 5;
 
 /// How long clients whose connection is gone count as present: the time to come back.
-pub(crate) const PRESENCE_GRACE: Duration = Duration::from_secs(3);
+pub(crate) const AWARENESS_GRACE: Duration = Duration::from_secs(3);
 
 /// How often open documents are compared with the store. Two looks find what was lost.
 const CHECK_INTERVAL_LINKED: Duration = Duration::from_millis(600);
@@ -120,14 +120,14 @@ impl Peers {
     }
 
     /// Tells those that have the document open. One that gets lost is made good by the comparison
-    /// with the store, or when presence is said again.
+    /// with the store, or when awareness is said again.
     pub(crate) fn tell(&self, document: &DocumentId, message: PeerMessage) {
         if self.is_alone() {
             return;
         }
-        let about_presence =
-            matches!(message, PeerMessage::Presence { .. } | PeerMessage::PresenceAsked);
-        let channel = if about_presence { Channel::Awareness } else { Channel::Delta };
+        let about_awareness =
+            matches!(message, PeerMessage::Awareness { .. } | PeerMessage::AwarenessAsked);
+        let channel = if about_awareness { Channel::Awareness } else { Channel::Delta };
         for message in parts::fitting(message) {
             if let Some(bytes) = message.encode() {
                 self.bus.publish(channel(document.clone()), Bytes::from(bytes));
@@ -220,7 +220,7 @@ impl Peers {
             }
             PeerMessage::Leaving => {
                 self.heard.lock().remove(node);
-                let until = now_millis() + millis(PRESENCE_GRACE);
+                let until = now_millis() + millis(AWARENESS_GRACE);
                 rooms.give_all(&Heard::NodeGone { node: node.clone(), until });
             }
             PeerMessage::DocumentAsked(document) if !self.is_store_shared => {
@@ -279,8 +279,8 @@ impl Peers {
             let Some(rooms) = rooms.upgrade() else { return };
             self.tell_nodes(&PeerMessage::Alive);
             beats = beats.wrapping_add(1);
-            if beats.is_multiple_of(PRESENCE_REPEATED_EVERY) {
-                rooms.give_all(&Heard::RepeatPresence);
+            if beats.is_multiple_of(AWARENESS_REPEATED_EVERY) {
+                rooms.give_all(&Heard::RepeatAwareness);
             }
             // While nothing comes through, silence means nothing.
             if self.bus.is_up() {

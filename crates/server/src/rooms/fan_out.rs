@@ -184,14 +184,14 @@ pub(super) fn broadcast(
     run
 }
 
-/// The rest of a run of messages to everyone who follows its presence.
-pub(super) fn broadcast_presence(
+/// The rest of a run of messages to everyone who follows its awareness.
+pub(super) fn broadcast_awareness(
     first: ServerMessage,
     effects: &mut Peekable<impl Iterator<Item = Effect>>,
 ) -> Vec<ServerMessage> {
     let mut run = vec![first];
-    while let Some(Effect::BroadcastPresence(message)) =
-        effects.next_if(|next| matches!(next, Effect::BroadcastPresence(_)))
+    while let Some(Effect::BroadcastAwareness(message)) =
+        effects.next_if(|next| matches!(next, Effect::BroadcastAwareness(_)))
     {
         run.push(message);
     }

@@ -20,7 +20,7 @@ impl From<Heard> for RoomInput {
             Heard::Said { node, message, now } => Self::Peer { node, message, now },
             Heard::Head(head) => Self::Head(head),
             Heard::Resumed => Self::Resumed,
-            Heard::RepeatPresence => Self::RepeatPresence,
+            Heard::RepeatAwareness => Self::RepeatAwareness,
             Heard::NodeGone { node, until } => Self::NodeGone { node, until },
         }
     }

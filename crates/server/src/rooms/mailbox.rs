@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    fn presence(bytes: usize) -> RoomMessage {
+    fn awareness(bytes: usize) -> RoomMessage {
         let state = format!("{:?}", "x".repeat(bytes));
         let command = Command::AwarenessUpdate {
             client: ClientId::new("client").unwrap(),
@@ -138,10 +138,10 @@ mod tests {
     #[tokio::test]
     async fn large_commands_wait_for_room_in_bytes_and_small_ones_do_not() {
         let (handle, mut mailbox) = channel();
-        handle.send(presence(10 << 20)).await.unwrap();
-        let mut second = pin!(handle.send(presence(10 << 20)));
+        handle.send(awareness(10 << 20)).await.unwrap();
+        let mut second = pin!(handle.send(awareness(10 << 20)));
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
-        handle.send(presence(10)).await.unwrap();
+        handle.send(awareness(10)).await.unwrap();
         drop(mailbox.recv().await);
         second.await.unwrap();
         assert_eq!(mailbox.len(), 2);
@@ -150,15 +150,15 @@ mod tests {
     #[tokio::test]
     async fn one_command_may_be_larger_than_the_bound() {
         let (handle, mailbox) = channel();
-        handle.send(presence(20 << 20)).await.unwrap();
+        handle.send(awareness(20 << 20)).await.unwrap();
         assert_eq!(mailbox.len(), 1);
     }
 
     #[tokio::test]
     async fn those_who_wait_for_a_room_that_ends_get_their_command_back() {
         let (handle, mailbox) = channel();
-        handle.send(presence(10 << 20)).await.unwrap();
-        let mut second = pin!(handle.send(presence(10 << 20)));
+        handle.send(awareness(10 << 20)).await.unwrap();
+        let mut second = pin!(handle.send(awareness(10 << 20)));
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
         drop(mailbox);
         assert!(second.await.is_err());

@@ -187,8 +187,8 @@ impl RoomTask {
                     self.fan_out.relay(room.others(&client), message);
                 }
                 Effect::Open(window, ms) => self.windows.open(window, ms),
-                Effect::BroadcastPresence(message) => {
-                    let messages = fan_out::broadcast_presence(message, &mut effects);
+                Effect::BroadcastAwareness(message) => {
+                    let messages = fan_out::broadcast_awareness(message, &mut effects);
                     self.fan_out.broadcast(room.watchers(), messages).await.note(room);
                 }
                 Effect::Append { ticket, deltas } => {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     text: Option<Instant>,
-    presence: Option<Instant>,
+    awareness: Option<Instant>,
 }
 
 impl Windows {
@@ -21,8 +21,8 @@ impl Windows {
     /// Waits for the end of the first window that is open; does not wait if none is. Cancel-safe.
     pub(super) async fn over(&mut self) -> Option<Window> {
         let text = self.text.map(|end| (end, Window::Text));
-        let presence = self.presence.map(|end| (end, Window::Presence));
-        let (end, window) = text.into_iter().chain(presence).min_by_key(|(end, _)| *end)?;
+        let awareness = self.awareness.map(|end| (end, Window::Awareness));
+        let (end, window) = text.into_iter().chain(awareness).min_by_key(|(end, _)| *end)?;
         sleep_until(end).await;
         *self.end_of(window) = None;
         Some(window)
@@ -31,7 +31,7 @@ impl Windows {
     fn end_of(&mut self, window: Window) -> &mut Option<Instant> {
         match window {
             Window::Text => &mut self.text,
-            Window::Presence => &mut self.presence,
+            Window::Awareness => &mut self.awareness,
         }
     }
 }

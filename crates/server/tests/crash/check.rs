@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use synckit_engine::delta::{Delta, Stamp};
+use synckit_engine::delta::{Delta, WriteKey};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::Seq;
@@ -159,7 +159,7 @@ impl Stored {
             assert!(seen.insert(key) && ids.insert(delta.id.clone()), "{name} is there twice");
         }
         for (field, held) in self.document.fields() {
-            let key = (held.stamp.client.as_str().to_owned(), held.stamp.counter);
+            let key = (held.key.client.as_str().to_owned(), held.key.counter);
             let edit = sent.get(&key).unwrap_or_else(|| panic!("{field} was never sent: {key:?}"));
             let value: Value = serde_json::from_str(held.value.as_json()).expect("JSON");
             assert_eq!(Some(&value), edit.changes.get(field.as_str()), "{field} of {}", self.name);
@@ -188,14 +188,14 @@ impl Stored {
                 let is_there = there.contains(&key(client, edit));
                 let lost = format!("{name} lost edit {} of {client}", edit.counter);
                 assert!(is_there || (!self.is_complete() && removed), "{lost}");
-                let stamp = Stamp {
+                let key = WriteKey {
                     timestamp: edit.timestamp,
                     counter: edit.counter,
                     client: ClientId::new(client).expect("a client id"),
                 };
                 for field in edit.changes.keys() {
-                    let held = self.document.field(field).map(|held| &held.stamp);
-                    assert!(held >= Some(&stamp), "{lost}: {field} holds {held:?}");
+                    let held = self.document.field(field).map(|held| &held.key);
+                    assert!(held >= Some(&key), "{lost}: {field} holds {held:?}");
                 }
             }
         }

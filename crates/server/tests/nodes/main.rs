@@ -2,7 +2,7 @@
 //!
 //! - [`together`]: what is sent to one node appears on the others
 //! - [`health`]: what a node says of its link
-//! - [`presence`]: who is here, on whatever node
+//! - [`awareness`]: who is here, on whatever node
 //! - [`lost_messages`]: messages between nodes that are lost, repeated, late or out of order
 //! - [`lost_links`]: Redis dies, hangs, forgets; the way to it is cut
 //! - [`lost_nodes`]: a node hangs or dies, or PostgreSQL does
@@ -21,6 +21,7 @@ mod messages;
 #[allow(dead_code, reason = "shared with the tests of one server, which use more of it")]
 mod setup;
 
+mod awareness;
 mod community;
 mod crew;
 mod health;
@@ -28,7 +29,6 @@ mod lost_links;
 mod lost_messages;
 mod lost_nodes;
 mod member;
-mod presence;
 mod random;
 mod together;
 mod truth;

@@ -211,7 +211,7 @@ fn a_set_is_sent_as_what_became_of_each_value() {
     let [Effect::Send(BOB, _), Effect::Send(BOB, batch)] = &joined[..] else {
         panic!("{joined:?}")
     };
-    assert_eq!(operations(batch).len(), 2, "a clear, and an addition of each member");
+    assert_eq!(operations(batch).len(), 2, "a clear, and an addition of each element");
 }
 
 #[test]
@@ -249,8 +249,8 @@ fn a_document_that_is_read_anew_shows_what_was_missed_of_all_of_them() {
         (4, Changes::Text(text(&[("ann", "one")]))),
         (5, Changes::Format(json("{}"))),
     ] {
-        let stamp = crate::delta::Stamp { timestamp: TIME, counter, client: client("ann") };
-        document.apply(&Delta::of(&stamp, changes));
+        let key = crate::delta::WriteKey { timestamp: TIME, counter, client: client("ann") };
+        document.apply(&Delta::of(&key, changes));
     }
     room.hears(Input::Head(Some(Position { epoch: Epoch(8), seq: Seq(1) })));
     let position = Position { epoch: Epoch(8), seq: Seq(5) };

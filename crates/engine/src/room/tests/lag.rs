@@ -42,14 +42,14 @@ fn who_missed_more_fields_than_are_noted_gets_all_of_them() {
 }
 
 #[test]
-fn missed_presence_is_told_as_it_is_and_who_is_gone_as_gone() {
+fn missed_awareness_is_told_as_it_is_and_who_is_gone_as_gone() {
     let mut room = empty_room();
     room.watches(BOB);
     room.shows(ANN, "ann", Some("1"), 5);
-    for missed in [presence_of("ann", Some("0"), 4), presence_of("carl", Some("0"), 7)] {
+    for missed in [awareness_of("ann", Some("0"), 4), awareness_of("carl", Some("0"), 7)] {
         assert!(room.miss(BOB, &missed));
     }
-    let shown = [presence_of("ann", Some("1"), 5), presence_of("carl", None, 7)];
+    let shown = [awareness_of("ann", Some("1"), 5), awareness_of("carl", None, 7)];
     assert_eq!(sent(room.wants(BOB, Command::CatchUp)), shown);
 }
 

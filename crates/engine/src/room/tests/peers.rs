@@ -13,10 +13,10 @@ fn stored_by_b(epoch: Epoch, seq: u64, write: (&str, u64, u64, &str, &str)) -> I
     Input::Peer { node: node_b(), message: PeerMessage::Stored { epoch, deltas }, now: 0 }
 }
 
-fn presence_of_b(is_repeated: bool, entries: &[(&str, Option<&str>, u64)]) -> Input<&'static str> {
+fn awareness_of_b(is_repeated: bool, entries: &[(&str, Option<&str>, u64)]) -> Input<&'static str> {
     let entries =
         entries.iter().map(|(name, state, clock)| (client(name), state.map(json), *clock));
-    let message = PeerMessage::Presence { is_repeated, entries: entries.collect() };
+    let message = PeerMessage::Awareness { is_repeated, entries: entries.collect() };
     Input::Peer { node: node_b(), message, now: 0 }
 }
 
@@ -92,11 +92,11 @@ fn a_merged_delta_is_stored_and_shown_but_neither_acknowledged_nor_told_on() {
 }
 
 #[test]
-fn presence_comes_and_goes_with_what_its_node_says() {
+fn awareness_comes_and_goes_with_what_its_node_says() {
     let mut room = empty_room();
     room.watches(ANN);
     assert_eq!(
-        room.hears(presence_of_b(true, &[("ben", Some("{}"), 1), ("cem", Some("{}"), 1)])).len(),
+        room.hears(awareness_of_b(true, &[("ben", Some("{}"), 1), ("cem", Some("{}"), 1)])).len(),
         2
     );
     let everybody = room.watches(DAN);
@@ -104,7 +104,7 @@ fn presence_comes_and_goes_with_what_its_node_says() {
         panic!("{everybody:?}")
     };
     assert_eq!(states.len(), 2, "on any node everybody is seen");
-    assert_eq!(room.hears(presence_of_b(false, &[("cem", None, 2)])).len(), 1, "cem is gone");
+    assert_eq!(room.hears(awareness_of_b(false, &[("cem", None, 2)])).len(), 1, "cem is gone");
     assert_eq!(room.hears(Input::NodeGone { node: node_b(), until: 50 }), []);
     assert_eq!(room.next_tick(), Some(50));
     assert_eq!(room.hears(Input::Tick(50)).len(), 1, "ben is gone with its node");
@@ -116,19 +116,19 @@ fn a_client_that_comes_back_on_another_node_never_seems_gone() {
     room.watches(DAN);
     room.shows(ANN, "ann", Some("{}"), 3);
     assert_eq!(room.wants(ANN, Command::Vanish { until: 100 }), []);
-    assert_eq!(room.hears(presence_of_b(false, &[("ann", Some("{}"), 3)])), []);
+    assert_eq!(room.hears(awareness_of_b(false, &[("ann", Some("{}"), 3)])), []);
     assert_eq!(room.hears(Input::Tick(1_000)), []);
-    assert!(!room.has_presence(), "it is the other node's now");
+    assert!(!room.has_awareness(), "it is the other node's now");
 }
 
 #[test]
 fn who_asks_is_told_everybody_who_is_here() {
     let mut room = empty_room();
     room.shows(ANN, "ann", Some("{}"), 3);
-    room.hears(presence_of_b(true, &[("ben", Some("{}"), 1)]));
-    let asked = Input::Peer { node: node_b(), message: PeerMessage::PresenceAsked, now: 0 };
+    room.hears(awareness_of_b(true, &[("ben", Some("{}"), 1)]));
+    let asked = Input::Peer { node: node_b(), message: PeerMessage::AwarenessAsked, now: 0 };
     let entries = vec![(client("ann"), Some(json("{}")), 3)];
-    assert_eq!(room.tells(asked), [PeerMessage::Presence { is_repeated: true, entries }]);
+    assert_eq!(room.tells(asked), [PeerMessage::Awareness { is_repeated: true, entries }]);
 }
 
 #[test]

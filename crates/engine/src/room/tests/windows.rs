@@ -1,7 +1,7 @@
-//! Presence that changes often.
+//! Awareness that changes often.
 
 use super::*;
-use crate::limits::PRESENCE_WINDOW_MS;
+use crate::limits::AWARENESS_WINDOW_MS;
 
 fn handle(room: &mut Room<&'static str>, input: Input<&'static str>) -> Vec<Effect> {
     let mut effects = Vec::new();
@@ -23,7 +23,7 @@ fn shows(
 fn of_what_changes_during_a_window_the_newest_is_sent_and_told_once() {
     let mut room = empty_room();
     room.watches(ANN);
-    let opens = Effect::Open(Window::Presence, PRESENCE_WINDOW_MS);
+    let opens = Effect::Open(Window::Awareness, AWARENESS_WINDOW_MS);
     let first = shows(&mut room, "ann", Some("{}"), 1);
     assert_eq!(first.last(), Some(&opens));
     assert_eq!(first.len(), 3, "published, shown, and a window opened");
@@ -33,16 +33,16 @@ fn of_what_changes_during_a_window_the_newest_is_sent_and_told_once() {
     assert_eq!(shows(&mut room, "bob", None, 2), []);
     let entries = vec![(client("ann"), Some(json("3")), 3), (client("bob"), None, 2)];
     assert_eq!(
-        handle(&mut room, Input::Over(Window::Presence)),
+        handle(&mut room, Input::Over(Window::Awareness)),
         [
-            Effect::Publish(PeerMessage::Presence { is_repeated: false, entries }),
-            Effect::BroadcastPresence(presence_of("ann", Some("3"), 3)),
-            Effect::BroadcastPresence(presence_of("bob", None, 2)),
+            Effect::Publish(PeerMessage::Awareness { is_repeated: false, entries }),
+            Effect::BroadcastAwareness(awareness_of("ann", Some("3"), 3)),
+            Effect::BroadcastAwareness(awareness_of("bob", None, 2)),
             opens,
         ]
     );
     assert!(!room.is_idle());
-    assert_eq!(handle(&mut room, Input::Over(Window::Presence)), []);
+    assert_eq!(handle(&mut room, Input::Over(Window::Awareness)), []);
     assert_eq!(shows(&mut room, "ann", Some("4"), 4).len(), 3, "at once again");
 }
 
@@ -62,6 +62,6 @@ fn a_window_holds_no_more_changes_than_a_document_has_entries() {
         }
     };
     assert_eq!(changed, crate::limits::AWARENESS_ENTRIES_MAX + 1);
-    let is_shown = |effect: &&Effect| matches!(effect, Effect::BroadcastPresence(_));
+    let is_shown = |effect: &&Effect| matches!(effect, Effect::BroadcastAwareness(_));
     assert!(sent.iter().filter(is_shown).count() >= changed, "all that waited is sent");
 }

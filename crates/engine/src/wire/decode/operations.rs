@@ -29,8 +29,8 @@ pub(super) fn changes(name: &str, raw: &RawValue, members: &Members<'_>) -> Read
             }
         }
         "set" => Ok(Changes::Set(match &*operation()? {
-            "add" => SetChange::Add(member(members)?),
-            "remove" => SetChange::Remove(member(members)?),
+            "add" => SetChange::Add(element(members)?),
+            "remove" => SetChange::Remove(element(members)?),
             "clear" => SetChange::Clear,
             _ => {
                 return Err(unknown(
@@ -65,7 +65,7 @@ fn amount(members: &Members<'_>) -> Read<i64> {
         .ok_or_else(|| refused("the \"value\" of a counter operation is an integer within 2^53"))
 }
 
-fn member(members: &Members<'_>) -> Read<JsonText> {
+fn element(members: &Members<'_>) -> Read<JsonText> {
     let raw = members.raw_or_null(Member::Value);
     value(raw.ok_or_else(|| refused("the set operation needs a \"value\""))?)
 }

@@ -133,12 +133,12 @@ async fn nobody_hears_itself(ground: impl Ground) {
         assert!(node.bus.subscribe(&document("d")).await);
     }
     speaker.publish(delta("d"), "edit");
-    speaker.publish(Channel::Awareness(document("d")), "presence");
+    speaker.publish(Channel::Awareness(document("d")), "awareness");
     speaker.publish(Channel::Nodes, "node");
     speaker.publish(delta("not-subscribed"), "nothing");
     let mut heard = listener.heard_before_now(&speaker).await;
     heard.sort();
-    assert_eq!(heard, ["edit", "node", "presence"]);
+    assert_eq!(heard, ["awareness", "edit", "node"]);
     assert_eq!(speaker.heard_before_now(&listener).await, [""; 0]);
 }
 

@@ -1,4 +1,4 @@
-//! The bus through Redis: one channel for the edits and one for the presence of every document that
+//! The bus through Redis: one channel for the edits and one for the awareness of every document that
 //! is open, and one for the nodes.
 //!
 //! One task holds the link. Everything that looks like an interruption (a connection that ends, a

@@ -87,7 +87,7 @@ async fn a_redis_that_restarts_empty_is_subscribed_to_again() {
     listener.resumed().await;
     speaker.resumed().await;
     check_hears(&mut listener, &speaker).await;
-    speaker.publish(Channel::Awareness(document("before")), "presence");
+    speaker.publish(Channel::Awareness(document("before")), "awareness");
     assert_eq!(listener.next_message().await.0, Channel::Awareness(document("before")));
 }
 

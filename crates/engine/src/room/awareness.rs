@@ -3,9 +3,9 @@
 use crate::awareness::{Changed, Heard, Refused};
 use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
-use crate::limits::{COUNTER_JUMP_TO_MAX, PRESENCE_HEARD_FOR_MS, counter_may_follow};
+use crate::limits::{AWARENESS_HEARD_FOR_MS, COUNTER_JUMP_TO_MAX, counter_may_follow};
 use crate::peer::PeerMessage;
-use crate::wire::message::Presence;
+use crate::wire::message::ClientAwareness;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
 use super::{Effect, Room};
@@ -16,7 +16,7 @@ impl<H> Room<H> {
             .awareness
             .entries()
             .filter(|(client, _)| Some(*client) != but)
-            .map(|(client, entry)| Presence {
+            .map(|(client, entry)| ClientAwareness {
                 client: client.clone(),
                 state: entry.state.clone(),
                 clock: entry.clock,
@@ -25,7 +25,7 @@ impl<H> Room<H> {
         ServerMessage::AwarenessState { document: self.id.clone(), states }
     }
 
-    pub(super) fn presence(
+    pub(super) fn update_awareness(
         &mut self,
         session: SessionId,
         client: ClientId,
@@ -45,7 +45,7 @@ impl<H> Room<H> {
             None => self.awareness.remove(session, &client, clock),
         };
         match taken {
-            Ok(Some(clock)) => self.show_presence(vec![(client, state, clock)], true, effects),
+            Ok(Some(clock)) => self.show_awareness(vec![(client, state, clock)], true, effects),
             Ok(None) | Err(Refused::Stale) => {}
             Err(refused) => {
                 let error = ErrorReply::new(ErrorCode::LimitExceeded).because(refused);
@@ -55,7 +55,7 @@ impl<H> Room<H> {
     }
 
     /// Sends changes to the watchers, and to the other nodes if they are for them.
-    pub(super) fn send_presence(
+    pub(super) fn send_awareness(
         &self,
         changes: Vec<Changed>,
         is_published: bool,
@@ -63,16 +63,16 @@ impl<H> Room<H> {
     ) {
         if is_published && !changes.is_empty() {
             let entries = changes.clone();
-            effects.push(Effect::Publish(PeerMessage::Presence { is_repeated: false, entries }));
+            effects.push(Effect::Publish(PeerMessage::Awareness { is_repeated: false, entries }));
         }
         effects.extend(changes.into_iter().map(|(client, state, clock)| {
             let document = self.id.clone();
             let message = ServerMessage::AwarenessUpdate { document, client, state, clock };
-            Effect::BroadcastPresence(message)
+            Effect::BroadcastAwareness(message)
         }));
     }
 
-    pub(super) fn hear_presence(
+    pub(super) fn hear_awareness(
         &mut self,
         node: &NodeId,
         now: Millis,
@@ -80,7 +80,7 @@ impl<H> Room<H> {
         entries: Vec<(ClientId, Option<JsonText>, u64)>,
         effects: &mut Vec<Effect>,
     ) {
-        let heard = Heard { is_repeated, until: now.saturating_add(PRESENCE_HEARD_FOR_MS) };
+        let heard = Heard { is_repeated, until: now.saturating_add(AWARENESS_HEARD_FOR_MS) };
         let (mut changed, mut back) = (Vec::new(), Vec::new());
         for (client, state, clock) in entries {
             match &state {
@@ -95,17 +95,17 @@ impl<H> Room<H> {
                 },
             }
         }
-        self.show_presence(changed, false, effects);
-        self.show_presence(back, true, effects);
+        self.show_awareness(changed, false, effects);
+        self.show_awareness(back, true, effects);
     }
 
     /// Tells the other nodes everybody who is connected to this one.
-    pub(super) fn tell_presence(&self, effects: &mut Vec<Effect>) {
+    pub(super) fn tell_awareness(&self, effects: &mut Vec<Effect>) {
         let entries = self
             .awareness
             .here()
             .map(|(client, entry)| (client.clone(), Some(entry.state.clone()), entry.clock));
-        let message = PeerMessage::Presence { is_repeated: true, entries: entries.collect() };
+        let message = PeerMessage::Awareness { is_repeated: true, entries: entries.collect() };
         effects.push(Effect::Publish(message));
     }
 }

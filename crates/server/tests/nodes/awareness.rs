@@ -22,7 +22,7 @@ const LOST_GOODBYE_BOUND: Duration = Duration::from_secs(40);
 const BOUND: Duration = Duration::from_secs(2);
 
 /// Says that a client is here, or with no state that it leaves.
-async fn say_presence(client: &mut Client, state: Value, clock: u64) {
+async fn say_awareness(client: &mut Client, state: Value, clock: u64) {
     let message = json!({
         "type": "awareness_update", "documentId": "doc", "clientId": client.name,
         "state": state, "clock": clock,
@@ -85,7 +85,7 @@ async fn every_node_knows_who_is_on_the_others() {
     let mut clients = Vec::new();
     for node in 0..3 {
         let mut client = Client::connect(community.address(node)).await;
-        say_presence(&mut client, json!({ "on": node }), 1).await;
+        say_awareness(&mut client, json!({ "on": node }), 1).await;
         clients.push(client);
     }
     let names: Vec<String> = clients.iter().map(|client| client.name.clone()).collect();
@@ -93,7 +93,7 @@ async fn every_node_knows_who_is_on_the_others() {
     for node in 0..3 {
         until_here(community.address(node), &names).await;
     }
-    say_presence(&mut clients[0], json!({ "cursor": 7 }), 2).await;
+    say_awareness(&mut clients[0], json!({ "cursor": 7 }), 2).await;
     for client in &mut clients[1..] {
         expect_state(client, names[0], &json!({ "cursor": 7 })).await;
     }
@@ -103,13 +103,13 @@ async fn every_node_knows_who_is_on_the_others() {
 async fn who_leaves_is_gone_everywhere_at_once() {
     let community = Community::start(Redis::shared().await, Storage::Memory, 2).await;
     let mut stays = watcher(community.address(1)).await;
-    say_presence(&mut stays, json!({}), 1).await;
+    say_awareness(&mut stays, json!({}), 1).await;
     let mut leaves = Client::connect(community.address(0)).await;
-    say_presence(&mut leaves, json!({}), 1).await;
+    say_awareness(&mut leaves, json!({}), 1).await;
     let name = leaves.name.clone();
     expect_state(&mut stays, &name, &json!({})).await;
     let left = Instant::now();
-    say_presence(&mut leaves, Value::Null, 2).await;
+    say_awareness(&mut leaves, Value::Null, 2).await;
     expect_gone(&mut stays, &name).await;
     let after = left.elapsed();
     assert!(after <= BOUND, "gone after {after:?}");
@@ -125,7 +125,7 @@ async fn who_loses_the_connection_is_gone_after_the_grace() {
     let mut near = watcher(community.address(0)).await;
     let mut far = watcher(community.address(1)).await;
     let mut lost = Client::connect(community.address(0)).await;
-    say_presence(&mut lost, json!({}), 1).await;
+    say_awareness(&mut lost, json!({}), 1).await;
     let name = lost.name.clone();
     expect_state(&mut near, &name, &json!({})).await;
     expect_state(&mut far, &name, &json!({})).await;
@@ -148,7 +148,7 @@ async fn who_comes_back_to_another_node_was_never_gone() {
         watchers.push(watcher(&address).await);
     }
     let mut moves = Client::connect(community.address(0)).await;
-    say_presence(&mut moves, json!({ "at": 0 }), 5).await;
+    say_awareness(&mut moves, json!({ "at": 0 }), 5).await;
     let name = moves.name.clone();
     for watcher in &mut watchers {
         expect_state(watcher, &name, &json!({ "at": 0 })).await;
@@ -157,7 +157,7 @@ async fn who_comes_back_to_another_node_was_never_gone() {
         // Another client is lost a moment later and stays away: when that shows, the time of the
         // one that comes back would have been over too.
         let mut stays_away = Client::connect(community.address((node + 2) % 3)).await;
-        say_presence(&mut stays_away, json!({ "round": at }), 1).await;
+        say_awareness(&mut stays_away, json!({ "round": at }), 1).await;
         let other = stays_away.name.clone();
         for watcher in &mut watchers {
             expect_state(watcher, &other, &json!({ "round": at })).await;
@@ -168,7 +168,7 @@ async fn who_comes_back_to_another_node_was_never_gone() {
         moves.name.clone_from(&name);
         // A client that starts anew counts from the beginning.
         let clock = if at % 2 == 0 { 1 } else { 9 };
-        say_presence(&mut moves, json!({ "at": at + 1 }), clock).await;
+        say_awareness(&mut moves, json!({ "at": at + 1 }), clock).await;
         for watcher in &mut watchers {
             expect_state(watcher, &name, &json!({ "at": at + 1 })).await;
             expect_gone(watcher, &other).await;
@@ -190,7 +190,7 @@ async fn the_clients_of_a_killed_node_are_gone_soon_and_back_when_they_are() {
     let mut lost = Vec::new();
     for _ in 0..3 {
         let mut client = Client::connect(community.address(2)).await;
-        say_presence(&mut client, json!({}), 1).await;
+        say_awareness(&mut client, json!({}), 1).await;
         for watcher in &mut watchers {
             expect_state(watcher, &client.name, &json!({})).await;
         }
@@ -201,7 +201,7 @@ async fn the_clients_of_a_killed_node_are_gone_soon_and_back_when_they_are() {
     // One comes back to another node at once, and is never gone.
     let mut returns = Client::connect(community.address(0)).await;
     returns.name.clone_from(&lost[0].name);
-    say_presence(&mut returns, json!({ "back": true }), 1).await;
+    say_awareness(&mut returns, json!({ "back": true }), 1).await;
     for watcher in &mut watchers {
         expect_gone(watcher, &lost[1].name).await;
         expect_gone(watcher, &lost[2].name).await;
@@ -223,7 +223,7 @@ async fn the_clients_of_a_node_that_stops_are_gone_before_it_would_seem_dead() {
     let community = Community::start(Redis::shared().await, Storage::Memory, 2).await;
     let mut watcher = watcher(community.address(0)).await;
     let mut client = Client::connect(community.address(1)).await;
-    say_presence(&mut client, json!({}), 1).await;
+    say_awareness(&mut client, json!({}), 1).await;
     expect_state(&mut watcher, &client.name, &json!({})).await;
     let begun = Instant::now();
     community.nodes[1].server().signal_terminate();
@@ -234,19 +234,19 @@ async fn the_clients_of_a_node_that_stops_are_gone_before_it_would_seem_dead() {
 }
 
 #[tokio::test]
-async fn presence_is_whole_again_after_redis_was_away() {
+async fn awareness_is_whole_again_after_redis_was_away() {
     let mut redis = Redis::start_private().await;
     let community = Community::start(&redis, Storage::Memory, 2).await;
     let mut stays = watcher(community.address(0)).await;
-    say_presence(&mut stays, json!({ "v": 1 }), 1).await;
+    say_awareness(&mut stays, json!({ "v": 1 }), 1).await;
     let mut leaves = watcher(community.address(0)).await;
-    say_presence(&mut leaves, json!({}), 1).await;
+    say_awareness(&mut leaves, json!({}), 1).await;
     until_here(community.address(1), &[&stays.name, &leaves.name]).await;
     let mut far = watcher(community.address(1)).await;
     redis.kill9().await;
-    say_presence(&mut leaves, Value::Null, 2).await;
+    say_awareness(&mut leaves, Value::Null, 2).await;
     let mut comes = watcher(community.address(1)).await;
-    say_presence(&mut comes, json!({}), 1).await;
+    say_awareness(&mut comes, json!({}), 1).await;
     until_here(community.address(1), &[&stays.name, &leaves.name, &comes.name]).await;
     redis.start_again().await;
     let begun = Instant::now();
