@@ -4,6 +4,7 @@
 //! cargo run -p synckit-client --example notes -- ws://127.0.0.1:8080/ws doc-1
 //! ```
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use synckit_client::{Client, Options};
@@ -16,19 +17,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let client = Client::connect(&Options::new(url))?;
     let mut document = client.open(&name);
-    document.set_awareness("a notebook")?;
+    document.set_awareness(&BTreeMap::from([("name", "a notebook")]))?;
     let receipt = document.set("note", &format!("written by {}", client.client_id()))?;
     let mut status = client.status();
     let mut stored = std::pin::pin!(receipt);
     let mut is_stored = false;
     loop {
         tokio::select! {
-            () = document.changed() => say(&format!(
-                "{:?}: {:?}, {} here",
-                document.standing(),
-                document.fields(),
-                document.awareness().len()
-            ))?,
+            () = document.changed() => {
+                let (standing, here) = (document.standing(), document.awareness().len());
+                say(&format!("{standing:?}, {here} here"))?;
+                for (field, value) in document.fields() {
+                    say(&format!("  {field}: {value}"))?;
+                }
+            }
             Ok(()) = status.changed() => say(&format!("{:?}", *status.borrow_and_update()))?,
             outcome = &mut stored, if !is_stored => {
                 outcome?;

@@ -126,13 +126,16 @@ impl Document {
         let _ = self.changes.changed().await;
     }
 
-    /// Says who this client is here: a name, a cursor, whatever others are to see. Others see it
-    /// until this client leaves or its connection ends; it is said again on the next.
+    /// Says who this client is here, as a JSON object: a name, a cursor, whatever others are to see.
+    /// Others see it until this client leaves or its connection ends; it is said again on the next.
     ///
     /// # Errors
-    /// When the value has no JSON form.
+    /// When the value is no JSON object.
     pub fn set_awareness<T: Serialize + ?Sized>(&self, state: &T) -> Result<(), serde_json::Error> {
         let state = json(state)?;
+        if !state.get().starts_with('{') {
+            return Err(serde::ser::Error::custom("awareness is a JSON object"));
+        }
         self.shared.replica.lock().set_awareness(&self.name, Some(state));
         self.shared.work.notify_one();
         Ok(())
