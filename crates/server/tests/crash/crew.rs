@@ -35,16 +35,15 @@ impl Crew {
     /// Connects everyone, then starts everyone.
     pub(crate) async fn start(self, address: &str) -> Shift {
         let (progress, _) = watch::channel(Progress::default());
-        let mut streams = Vec::with_capacity(self.writers.len());
+        let mut connections = Vec::with_capacity(self.writers.len());
         for _ in &self.writers {
-            let stream = timeout(PATIENCE, connect(address)).await.expect("a handshake in time");
-            streams.push(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")));
+            connections.push(connect(address).await);
         }
         let mut writing = JoinSet::new();
-        for (mut writer, stream) in self.writers.into_iter().zip(streams) {
+        for (mut writer, connection) in self.writers.into_iter().zip(connections) {
             let progress = progress.clone();
             writing.spawn(async move {
-                writer.write(stream, &progress).await;
+                writer.write(connection, &progress).await;
                 writer
             });
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use synckit_client::websocket::Closed;
 use synckit_store::StorageProvider;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
 use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
@@ -144,15 +145,12 @@ fn children(parent: Pid) -> Vec<Pid> {
 /// Every document, by its number, as a server shows it.
 pub(crate) async fn shown(server: &ServerProcess) -> Vec<Value> {
     let all = async {
-        let mut stream = connect(server.address()).await?;
+        let mut connection = connect(server.address()).await;
         let mut states = Vec::new();
         for number in 0..DOCUMENTS {
-            let answer = sync(&mut stream, &document_name(number)).await?;
-            // A document that nobody has written has no stamp.
-            let stamp = answer["clock"]["server"].as_u64().unwrap_or_default();
-            states.push(serde_json::json!([answer["state"], stamp]));
+            states.push(sync(&mut connection, &document_name(number)).await?);
         }
-        Ok::<_, std::io::Error>(states)
+        Ok::<_, Closed>(states)
     };
     timeout(PATIENCE, all).await.expect("all states in time").expect("the connection lasts")
 }

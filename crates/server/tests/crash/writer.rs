@@ -2,12 +2,12 @@
 //! again what was not acknowledged when it is back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use synckit_client::connection::{Connection, Message as Frame};
+use synckit_client::message::{ServerMessage, decode};
+use synckit_client::now_millis;
+use synckit_client::websocket::Closed;
 use tokio::sync::watch;
 
 use crate::random::Random;
@@ -20,11 +20,6 @@ const SHARED_FIELDS: u64 = 4;
 
 /// Documents that one writer writes to.
 const DOCUMENTS_OF_ONE: u64 = 2;
-
-const READ_BYTES: usize = 16 << 10;
-
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
 
 /// What all writers are told, and what they tell.
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,9 +88,13 @@ impl Writer {
 
     /// Writes until the connection ends, or until it is told to finish and has nothing to wait for.
     /// What was not acknowledged is sent first the next time.
-    pub(crate) async fn write(&mut self, stream: TcpStream, progress: &watch::Sender<Progress>) {
+    pub(crate) async fn write(
+        &mut self,
+        mut connection: Connection,
+        progress: &watch::Sender<Progress>,
+    ) {
         // How a connection ends is the business of the one who kills.
-        let _ = self.converse(stream, progress).await;
+        let _ = self.converse(&mut connection, progress).await;
         let unanswered = std::mem::take(&mut self.under_way);
         let mut again: Vec<usize> = unanswered.into_values().collect();
         again.sort_unstable();
@@ -106,35 +105,32 @@ impl Writer {
 
     async fn converse(
         &mut self,
-        mut stream: TcpStream,
+        connection: &mut Connection,
         progress: &watch::Sender<Progress>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Closed> {
         let mut told = progress.subscribe();
-        let mut received = Vec::with_capacity(READ_BYTES);
         loop {
             let finishing = told.borrow_and_update().finishing;
             if finishing && self.to_send.is_empty() && self.under_way.is_empty() {
                 return Ok(());
             }
-            let frames = self.next_frames(finishing);
-            stream.write_all(&frames).await?;
+            self.fill_window(connection, finishing);
+            connection.flush().await;
             if self.under_way.is_empty() {
                 // Told to finish with nothing left, which the start of the loop sees.
                 continue;
             }
-            if stream.read_buf(&mut received).await? == 0 {
-                return Ok(());
-            }
-            let acknowledged = self.take_frames(&mut received)?;
+            connection.read().await?;
+            let mut acknowledged = 0;
+            let taken = self.take_messages(connection, &mut acknowledged);
             if acknowledged > 0 {
                 progress.send_modify(|progress| progress.acknowledged += acknowledged);
             }
+            taken?;
         }
     }
 
-    /// Fills the window.
-    fn next_frames(&mut self, finishing: bool) -> Vec<u8> {
-        let mut frames = Vec::new();
+    fn fill_window(&mut self, connection: &mut Connection, finishing: bool) {
         while self.under_way.len() < WINDOW {
             let place = match self.to_send.pop_front() {
                 Some(place) => place,
@@ -148,11 +144,9 @@ impl Writer {
             self.attempts += 1;
             // A retry carries an id of its own, as those of the published clients do.
             let id = format!("{}/{}", self.name, self.attempts);
-            let text = self.messages[place].text(&self.name, &id);
-            frames.extend_from_slice(&masked_frame(text.as_bytes()));
+            connection.queue_text(&self.messages[place].text(&self.name, &id));
             self.under_way.insert(id, place);
         }
-        frames
     }
 
     fn next_message(&mut self) -> Message {
@@ -182,33 +176,25 @@ impl Writer {
         Edit { counter: self.edits, timestamp: now_millis(), changes }
     }
 
-    /// Takes the whole frames out of what arrived; how many messages they acknowledge.
-    fn take_frames(&mut self, received: &mut Vec<u8>) -> io::Result<u64> {
-        let mut acknowledged = 0;
-        let mut taken = 0;
-        while let Some((opcode, start, end)) = frame_bounds(&received[taken..]) {
-            let payload = &received[taken + start..taken + end];
-            taken += end;
-            match opcode {
-                TEXT => {
-                    let text = std::str::from_utf8(payload).expect("text frames are UTF-8");
-                    if text.contains(r#""type":"ack""#) {
-                        let place = self.answered(text);
-                        self.messages[place].is_acknowledged = true;
-                        acknowledged += 1;
-                    } else if text.contains(r#""type":"error""#) {
-                        assert!(text.contains("STORAGE_UNAVAILABLE"), "refused for good: {text}");
-                        let place = self.answered(text);
-                        self.refusals += 1;
-                        self.to_send.push_back(place);
-                    }
-                }
-                CLOSE => return Err(io::ErrorKind::ConnectionAborted.into()),
-                _ => {}
+    /// Takes what was read; counts the messages that it acknowledges.
+    fn take_messages(
+        &mut self,
+        connection: &mut Connection,
+        acknowledged: &mut u64,
+    ) -> Result<(), Closed> {
+        while let Some(Frame::Text(text)) = connection.next_message()? {
+            if text.contains(r#""type":"ack""#) {
+                let place = self.answered(text);
+                self.messages[place].is_acknowledged = true;
+                *acknowledged += 1;
+            } else if text.contains(r#""type":"error""#) {
+                assert!(text.contains("STORAGE_UNAVAILABLE"), "refused for good: {text}");
+                let place = self.answered(text);
+                self.refusals += 1;
+                self.to_send.push_back(place);
             }
         }
-        received.drain(..taken);
-        Ok(acknowledged)
+        Ok(())
     }
 
     /// Looks for the one member instead of reading JSON: most of what arrives is other writers'.
@@ -247,79 +233,24 @@ pub(crate) fn document_name(number: u64) -> String {
     format!("document-{number}")
 }
 
-/// A WebSocket connection, after its handshake.
-pub(crate) async fn connect(address: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut head = Vec::new();
-    // Nothing follows the head before the client has said something.
-    while !head.ends_with(b"\r\n\r\n") {
-        if stream.read_buf(&mut head).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    let text = String::from_utf8_lossy(&head);
-    assert!(text.starts_with("HTTP/1.1 101"), "no upgrade: {text}");
-    Ok(stream)
+/// A connection to the server at `host:port`.
+pub(crate) async fn connect(address: &str) -> Connection {
+    let connected = Connection::connect(&format!("ws://{address}/ws")).await;
+    connected.unwrap_or_else(|error| panic!("connect to {address}: {error}"))
 }
 
-/// Asks for one document and waits for its state.
-pub(crate) async fn sync(stream: &mut TcpStream, document: &str) -> io::Result<Value> {
+/// Asks for one document and waits for its state and its stamp.
+pub(crate) async fn sync(connection: &mut Connection, document: &str) -> Result<Value, Closed> {
     let request = json!({ "type": "sync_request", "documentId": document, "id": document });
-    stream.write_all(&masked_frame(request.to_string().as_bytes())).await?;
-    let mut received = Vec::new();
+    connection.queue_text(&request.to_string());
     loop {
-        while let Some((opcode, start, end)) = frame_bounds(&received) {
-            let frame: Vec<u8> = received.drain(..end).collect();
-            if opcode == TEXT {
-                let message: Value = serde_json::from_slice(&frame[start..])?;
-                if message["type"] == "sync_response" && message["requestId"] == *document {
-                    return Ok(message);
-                }
-            }
-        }
-        if stream.read_buf(&mut received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let received = decode(connection.receive().await?).expect("the server speaks the protocol");
+        if let Some(ServerMessage::SyncResponse(answer)) = received.message
+            && answer.request_id == document
+        {
+            // A document that nobody has written has no stamp.
+            let stamp = answer.clock.get("server").copied().unwrap_or_default();
+            return Ok(json!([answer.state, stamp]));
         }
     }
-}
-
-/// Opcode, start of the payload and end of the first frame, once it is whole.
-fn frame_bounds(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let [first, second, rest @ ..] = bytes else { return None };
-    let (start, length) = match usize::from(*second) {
-        length @ 0..=125 => (2, length),
-        126 => (4, usize::from(u16::from_be_bytes(rest.get(..2)?.try_into().ok()?))),
-        127 => {
-            let length = u64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
-            (10, usize::try_from(length).expect("a length fits"))
-        }
-        _ => panic!("the server masked a frame"),
-    };
-    (bytes.len() >= start + length).then_some((first & 0x0F, start, start + length))
-}
-
-/// A text message as clients must send it; a mask of zeros leaves the bytes as they are.
-fn masked_frame(payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | TEXT];
-    match u16::try_from(payload.len()).expect("messages are short") {
-        short @ 0..=125 => frame.push(0x80 | short.to_be_bytes()[1]),
-        medium => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&medium.to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
-
-fn now_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    u64::try_from(since.as_millis()).expect("milliseconds fit")
 }

@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use synckit_client::handshake::{Address, ConnectError, TurnedAway, upgrade};
+use synckit_client::now_millis;
+use synckit_client::websocket::{Closed, Frame, FrameBuffer, Opcode, write_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::messages::{CLOSE, Edit, PING, PONG, State, TEXT, masked_frame, next_frame, now_millis};
+use crate::messages::{Edit, State};
 
 /// The bound of every wait. Far above what anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
@@ -19,8 +22,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 /// Messages that a failure shows, and how much of each.
 const SHOWN_MESSAGES: usize = 12;
 const SHOWN_BYTES: usize = 300;
-
-const READ_BYTES: usize = 64 << 10;
 
 /// How to connect, where the usual way will not do.
 #[derive(Clone, Copy, Default)]
@@ -37,8 +38,7 @@ pub(crate) struct Client {
     /// Its client id.
     pub(crate) name: String,
     stream: TcpStream,
-    /// What arrived and is no whole frame yet.
-    buffer: Vec<u8>,
+    incoming: FrameBuffer,
     ignores_pings: bool,
     /// Edits so far.
     count: u64,
@@ -49,22 +49,6 @@ pub(crate) struct Client {
     shown: VecDeque<String>,
     pings: u64,
     closed: Option<Closed>,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Closed {
-    /// The code of the close frame; none: the TCP connection ended without one.
-    pub(crate) code: Option<u16>,
-    pub(crate) reason: String,
-}
-
-/// The answer to a request for an upgrade that was turned down.
-#[derive(Debug)]
-pub(crate) struct TurnedAway {
-    pub(crate) status: u16,
-    /// In lower case.
-    pub(crate) head: String,
 }
 
 impl Client {
@@ -79,16 +63,15 @@ impl Client {
     }
 
     pub(crate) async fn try_connect(address: &str, options: Options) -> Result<Self, TurnedAway> {
-        timeout(PATIENCE, Self::shake_hands(address, options))
-            .await
-            .unwrap_or_else(|_| panic!("no answer of {address} within {PATIENCE:?}"))
-            .unwrap_or_else(|error| panic!("connect to {address}: {error}"))
+        let connected = timeout(PATIENCE, Self::shake_hands(address, options)).await;
+        match connected.unwrap_or_else(|_| panic!("no answer of {address} within {PATIENCE:?}")) {
+            Ok(client) => Ok(client),
+            Err(ConnectError::TurnedAway(refused)) => Err(refused),
+            Err(error) => panic!("connect to {address}: {error}"),
+        }
     }
 
-    async fn shake_hands(
-        address: &str,
-        options: Options,
-    ) -> std::io::Result<Result<Self, TurnedAway>> {
+    async fn shake_hands(address: &str, options: Options) -> Result<Self, ConnectError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let socket = TcpSocket::new_v4()?;
         if let Some(from) = options.from {
@@ -100,31 +83,12 @@ impl Client {
         let target: SocketAddr = address.parse().expect("servers listen on IP addresses");
         let mut stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut buffer = Vec::new();
-        let end = loop {
-            if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break end;
-            }
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        };
-        let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status = status.expect("an HTTP answer has a status");
-        if status != 101 {
-            return Ok(Err(TurnedAway { status, head }));
-        }
-        buffer.drain(..end + 4);
-        Ok(Ok(Self {
+        let address = Address { host: address.to_owned(), path: "/ws".to_owned() };
+        let incoming = upgrade(&mut stream, &address).await?;
+        Ok(Self {
             name: format!("client-{}", COUNT.fetch_add(1, Ordering::Relaxed) + 1),
             stream,
-            buffer,
+            incoming,
             ignores_pings: options.ignores_pings,
             count: 0,
             messages_sent: 0,
@@ -132,7 +96,7 @@ impl Client {
             shown: VecDeque::new(),
             pings: 0,
             closed: None,
-        }))
+        })
     }
 
     /// The next edit of this client; nothing is sent yet.
@@ -280,17 +244,15 @@ impl Client {
             // A ping is no message, so `receive` does not return for it.
             let read = timeout_at(end, self.read_more()).await;
             assert_eq!(read, Ok(Ok(())), "{seen} of {pings} pings; {}", self.story());
-            while let Some((opcode, payload)) = next_frame(&mut self.buffer) {
-                if let Some(message) = self.take_frame(opcode, &payload).await {
-                    self.unread.push(message);
-                }
+            while let Some(message) = self.take_frame().await {
+                self.unread.extend(message);
             }
         }
     }
 
     /// Ends the connection as a client does that is done.
     pub(crate) async fn close(mut self) {
-        self.send_frame(CLOSE, &1000_u16.to_be_bytes()).await;
+        self.send_frame(Opcode::Close, &1000_u16.to_be_bytes()).await;
         let closed = self.until_closed().await;
         assert_eq!(closed.code, Some(1000), "{}", self.story());
     }
@@ -298,8 +260,8 @@ impl Client {
     /// The next message. Cancel-safe: a message is whole in the buffer, or taken.
     pub(crate) async fn receive(&mut self) -> Result<Value, Closed> {
         loop {
-            while let Some((opcode, payload)) = next_frame(&mut self.buffer) {
-                if let Some(message) = self.take_frame(opcode, &payload).await {
+            while let Some(message) = self.take_frame().await {
+                if let Some(message) = message {
                     return Ok(message);
                 }
             }
@@ -311,58 +273,57 @@ impl Client {
         if let Some(closed) = &self.closed {
             return Err(closed.clone());
         }
-        self.buffer.reserve(READ_BYTES);
-        let reason = match self.stream.read_buf(&mut self.buffer).await {
+        let closed = match self.stream.read_buf(self.incoming.room()).await {
             Ok(1..) => return Ok(()),
-            Ok(0) => "end of stream".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(0) => Closed::without_code(&"end of stream"),
+            Err(error) => Closed::without_code(&error),
         };
-        let closed = Closed { code: None, reason };
         self.closed = Some(closed.clone());
         Err(closed)
     }
 
-    async fn take_frame(&mut self, opcode: u8, payload: &[u8]) -> Option<Value> {
-        match opcode {
-            TEXT => {
-                let message: Value = serde_json::from_slice(payload)
-                    .unwrap_or_else(|error| panic!("not JSON: {error}: {payload:?}"));
-                let text = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]);
-                self.shown.truncate(SHOWN_MESSAGES - 1);
-                self.shown.push_front(text.into_owned());
-                return Some(message);
-            }
-            PING => {
-                self.pings += 1;
-                if !self.ignores_pings {
-                    self.send_frame(PONG, payload).await;
+    /// Takes the next whole frame, if it is there; what it is, if that is a message.
+    async fn take_frame(&mut self) -> Option<Option<Value>> {
+        let frame = self.incoming.next_frame();
+        let answer =
+            match frame.unwrap_or_else(|violation| panic!("the server sent {violation}"))? {
+                Frame::Text(text) => {
+                    let message: Value = serde_json::from_str(text)
+                        .unwrap_or_else(|error| panic!("not JSON: {error}: {text}"));
+                    let shown = text.as_bytes().get(..SHOWN_BYTES).unwrap_or(text.as_bytes());
+                    self.shown.truncate(SHOWN_MESSAGES - 1);
+                    self.shown.push_front(String::from_utf8_lossy(shown).into_owned());
+                    return Some(Some(message));
                 }
-            }
-            CLOSE => {
-                let (code, reason) = payload.split_at(payload.len().min(2));
-                self.closed.get_or_insert(Closed {
-                    code: code.try_into().ok().map(u16::from_be_bytes),
-                    reason: String::from_utf8_lossy(reason).into_owned(),
-                });
-            }
-            PONG => {}
-            other => panic!("a frame of kind {other}, though this client speaks JSON"),
+                Frame::Close(closed) => {
+                    self.closed.get_or_insert(closed);
+                    return Some(None);
+                }
+                Frame::Pong => return Some(None),
+                Frame::Binary(_) => panic!("a binary message, though this client speaks JSON"),
+                Frame::Ping(payload) => payload.to_vec(),
+            };
+        self.pings += 1;
+        if !self.ignores_pings {
+            self.send_frame(Opcode::Pong, &answer).await;
         }
-        None
+        Some(None)
     }
 
     /// Sends a message as a JSON text.
     pub(crate) async fn send(&mut self, message: &Value) {
-        self.send_frame(TEXT, message.to_string().as_bytes()).await;
+        self.send_frame(Opcode::Text, message.to_string().as_bytes()).await;
     }
 
     /// Sends a text that need not be a message.
     pub(crate) async fn send_text(&mut self, text: &str) {
-        self.send_frame(TEXT, text.as_bytes()).await;
+        self.send_frame(Opcode::Text, text.as_bytes()).await;
     }
 
-    async fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
-        self.send_bytes(&masked_frame(opcode, payload)).await;
+    async fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, opcode, payload);
+        self.send_bytes(&frame).await;
     }
 
     /// Sends bytes that need not be a frame.

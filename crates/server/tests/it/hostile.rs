@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
+use synckit_client::websocket::{Closed, Opcode, write_frame};
 use synckit_testkit::ServerProcess;
 
-use crate::client::{Client, Closed, Options};
-use crate::messages::masked_frame;
+use crate::client::{Client, Options};
 use crate::setup::memory_server_command;
 
 const PROTOCOL_ERROR: u16 = 1002;
@@ -37,6 +37,14 @@ impl Bystanders {
             assert_eq!(client.take_unread(), Vec::<Value>::new());
         }
     }
+}
+
+/// A whole message as clients must send it, with any opcode.
+fn masked_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Continuation, payload);
+    frame[0] |= opcode;
+    frame
 }
 
 /// A client that has the document open and then sends these bytes.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use synckit_client::websocket::Closed;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, Closed, PATIENCE};
+use crate::client::{Client, PATIENCE};
 use crate::messages::{Edit, tombstone};
 
 /// How many edits of a writer there are for one deletion.

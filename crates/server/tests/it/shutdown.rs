@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use synckit_client::websocket::Closed;
 use synckit_testkit::{FaultProxy, Postgres};
 use tokio::time::Instant;
 
-use crate::client::{Client, Closed, Options};
+use crate::client::{Client, Options};
 use crate::load::{Load, Plan, Writer};
 use crate::setup::start_server;
 use crate::stored::{acknowledged, assert_stored_once};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval, timeout_at};
 
 use crate::client::{Client, PATIENCE};
 use crate::community::{Community, Storage};
-use crate::member::{DOCUMENTS, Fields, Member, Orders, Seen};
+use crate::editor::{DOCUMENTS, Editor, Fields, Orders, Seen};
 use crate::messages::Edit;
 use crate::random::{Random, say};
 use crate::truth::{merged, stored};
@@ -20,7 +20,7 @@ use crate::truth::{merged, stored};
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) struct Crew {
-    members: Vec<Watched>,
+    editors: Vec<Watched>,
     tasks: JoinSet<()>,
     orders: watch::Sender<Orders>,
     news: watch::Receiver<u64>,
@@ -33,16 +33,16 @@ struct Watched {
 }
 
 impl Crew {
-    /// So many members on every node; they write when they are told.
+    /// So many editors on every node; they write when they are told.
     pub(crate) fn new(community: &Community, per_node: usize, random: &Random) -> Self {
         let (news_sender, news) = watch::channel(0);
         let orders = watch::Sender::new(Orders::default());
-        let mut crew = Self { members: Vec::new(), tasks: JoinSet::new(), orders, news };
+        let mut crew = Self { editors: Vec::new(), tasks: JoinSet::new(), orders, news };
         for (node, place) in community.nodes.iter().enumerate() {
             for _ in 0..per_node {
-                let number = crew.members.len();
-                let (name, seen) = (format!("member-{number}"), Arc::new(Mutex::default()));
-                let member = Member {
+                let number = crew.editors.len();
+                let (name, seen) = (format!("editor-{number}"), Arc::new(Mutex::default()));
+                let editor = Editor {
                     name: name.clone(),
                     home: place.home.subscribe(),
                     orders: crew.orders.subscribe(),
@@ -51,8 +51,8 @@ impl Crew {
                     random: random.part(number as u64),
                     edits: 0,
                 };
-                crew.tasks.spawn(member.run());
-                crew.members.push(Watched { name, node, seen });
+                crew.tasks.spawn(editor.run());
+                crew.editors.push(Watched { name, node, seen });
             }
         }
         crew
@@ -60,8 +60,8 @@ impl Crew {
 
     /// Waits until everybody has every document.
     pub(crate) async fn all_subscribed(&mut self) {
-        let have_all = |members: &[Watched]| {
-            members.iter().all(|member| member.seen.lock().documents() == DOCUMENTS.len())
+        let have_all = |editors: &[Watched]| {
+            editors.iter().all(|editor| editor.seen.lock().documents() == DOCUMENTS.len())
         };
         let is_so = self.until(Instant::now() + PATIENCE, have_all).await;
         assert!(is_so, "not everybody got every document");
@@ -77,43 +77,43 @@ impl Crew {
         self.orders.send_replace(Orders::default());
     }
 
-    /// Waits until so many more edits of the members on these nodes were acknowledged.
+    /// Waits until so many more edits of the editors on these nodes were acknowledged.
     pub(crate) async fn more_acks(&mut self, nodes: &[usize], count: usize) {
-        let acks = |members: &[Watched]| -> usize {
-            let on_them = members.iter().filter(|member| nodes.contains(&member.node));
-            on_them.map(|member| member.seen.lock().acknowledged.len()).sum()
+        let acks = |editors: &[Watched]| -> usize {
+            let on_them = editors.iter().filter(|editor| nodes.contains(&editor.node));
+            on_them.map(|editor| editor.seen.lock().acknowledged.len()).sum()
         };
-        let wanted = acks(&self.members) + count;
+        let wanted = acks(&self.editors) + count;
         let what = format!("{wanted} acknowledgements on the nodes {nodes:?}");
-        let is_there = self.until(Instant::now() + PATIENCE, |members| acks(members) >= wanted);
-        assert!(is_there.await, "no {what}, only {}", acks(&self.members));
+        let is_there = self.until(Instant::now() + PATIENCE, |editors| acks(editors) >= wanted);
+        assert!(is_there.await, "no {what}, only {}", acks(&self.editors));
     }
 
     /// Waits until nothing is unanswered.
     pub(crate) async fn all_answered(&mut self) {
         self.rest();
-        let idle = |members: &[Watched]| members.iter().all(|it| it.seen.lock().waits() == 0);
+        let idle = |editors: &[Watched]| editors.iter().all(|it| it.seen.lock().waits() == 0);
         let is_idle = self.until(Instant::now() + PATIENCE, idle).await;
         let open: Vec<_> =
-            self.members.iter().map(|it| (&it.name, it.seen.lock().waits())).collect();
+            self.editors.iter().map(|it| (&it.name, it.seen.lock().waits())).collect();
         assert!(is_idle, "not answered within {PATIENCE:?}: {open:?}");
     }
 
     /// False when the deadline is over first.
     async fn until(&mut self, deadline: Instant, holds: impl Fn(&[Watched]) -> bool) -> bool {
-        while !holds(&self.members) {
+        while !holds(&self.editors) {
             tokio::select! {
                 changed = timeout_at(deadline, self.news.changed()) => match changed {
-                    Ok(changed) => changed.expect("members do not end"),
-                    Err(_) => return holds(&self.members),
+                    Ok(changed) => changed.expect("editors do not end"),
+                    Err(_) => return holds(&self.editors),
                 },
-                Some(ended) = self.tasks.join_next() => ended.expect("a member failed"),
+                Some(ended) = self.tasks.join_next() => ended.expect("an editor failed"),
             }
         }
         true
     }
 
-    /// Everybody stops writing. All edits that were acknowledged are stored once, all members come
+    /// Everybody stops writing. All edits that were acknowledged are stored once, all editors come
     /// to show what they add up to by `since + bound`, and so does who subscribes then, anywhere.
     pub(crate) async fn converge(
         &mut self,
@@ -139,7 +139,7 @@ impl Crew {
         self.converge(community, what, Instant::now(), bound).await;
     }
 
-    /// How long after `since` the last member showed what all must show.
+    /// How long after `since` the last editor showed what all must show.
     async fn converged(
         &mut self,
         community: &Community,
@@ -147,14 +147,14 @@ impl Crew {
         bound: Duration,
     ) -> Duration {
         let wanted = self.wanted();
-        let shows_all = |member: &Watched| {
-            let seen = member.seen.lock();
+        let shows_all = |editor: &Watched| {
+            let seen = editor.seen.lock();
             DOCUMENTS.iter().zip(&wanted).all(|(document, wanted)| seen.shows(document) == *wanted)
         };
         // Beyond the bound, to say by how much it was missed.
         let deadline = since + bound + PATIENCE;
-        let all = self.until(deadline, |members| members.iter().all(shows_all)).await;
-        let changes = self.members.iter().filter_map(|member| member.seen.lock().changed_at);
+        let all = self.until(deadline, |editors| editors.iter().all(shows_all)).await;
+        let changes = self.editors.iter().filter_map(|editor| editor.seen.lock().changed_at);
         let last = changes.max().unwrap_or(since);
         assert!(all, "no convergence:\n{}", self.differences(community, &wanted).await);
         let after = last.saturating_duration_since(since);
@@ -167,10 +167,10 @@ impl Crew {
     async fn differences(&self, community: &Community, wanted: &[Fields]) -> String {
         let mut found = Vec::new();
         for (document, wanted) in DOCUMENTS.iter().zip(wanted) {
-            for member in &self.members {
-                let shown = difference(&member.seen.lock().shows(document), wanted);
-                let (name, node) = (&member.name, member.node);
-                let told = member.seen.lock().story(document, shown.first().map(|it| &*it.0));
+            for editor in &self.editors {
+                let shown = difference(&editor.seen.lock().shows(document), wanted);
+                let (name, node) = (&editor.name, editor.node);
+                let told = editor.seen.lock().story(document, shown.first().map(|it| &*it.0));
                 found.push(format!("{name} on node {node}, {document}: {shown:?} {told}"));
             }
             for (node, address) in community.addresses().iter().enumerate() {
@@ -184,8 +184,8 @@ impl Crew {
     }
 
     fn acknowledged(&self) -> Vec<Edit> {
-        let edits = |member: &Watched| member.seen.lock().acknowledged.clone();
-        self.members.iter().flat_map(edits).collect()
+        let edits = |editor: &Watched| editor.seen.lock().acknowledged.clone();
+        self.editors.iter().flat_map(edits).collect()
     }
 
     fn wanted(&self) -> Vec<Fields> {
@@ -231,16 +231,16 @@ impl Crew {
                 assert_eq!(state.stamp, stamp, "the stamp of {document} on node {node}");
             }
         }
-        let sums = self.members.iter().map(|member| {
-            let seen = member.seen.lock();
+        let sums = self.editors.iter().map(|editor| {
+            let seen = editor.seen.lock();
             (seen.connections, seen.refusals)
         });
         let (connections, refusals) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         say(&format!(
-            "{} acknowledged edits checked, {} members with {connections} connections, \
+            "{} acknowledged edits checked, {} editors with {connections} connections, \
              {refusals} refusals",
             acknowledged.len(),
-            self.members.len()
+            self.editors.len()
         ));
     }
 }

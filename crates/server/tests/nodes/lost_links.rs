@@ -197,7 +197,7 @@ async fn a_node_that_redis_threw_out_for_reading_too_slowly_comes_back() {
         let text = std::fs::read_to_string(&log).expect("Redis writes a log");
         text.matches("for overcoming of output buffer limits").count()
     };
-    // What sockets hold comes first, which is more than the members write before the node itself
+    // What sockets hold comes first, which is more than the editors write before the node itself
     // gives the connection up. One more publisher fills it, in a form that nodes don't read.
     let mut publisher = TcpStream::connect(redis.address()).await.expect("Redis listens");
     let channel = format!("{}delta:doc-0", community.prefix);

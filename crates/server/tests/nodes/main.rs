@@ -8,7 +8,7 @@
 //! - [`lost_nodes`]: a node hangs or dies, or PostgreSQL does
 //!
 //! And what they are made of: [`community`] are the nodes with what lies under them, [`crew`]
-//! clients on all of them, [`member`] one such client, [`truth`] what all must show in the end,
+//! clients on all of them, [`editor`] one such client, [`truth`] what all must show in the end,
 //! [`random`] seeds.
 
 #[path = "../it/client.rs"]
@@ -24,11 +24,11 @@ mod setup;
 mod awareness;
 mod community;
 mod crew;
+mod editor;
 mod health;
 mod lost_links;
 mod lost_messages;
 mod lost_nodes;
-mod member;
 mod random;
 mod together;
 mod truth;

@@ -11,7 +11,7 @@ use synckit_store::postgres::{PostgresOptions, PostgresProvider};
 use synckit_store::{DeltaPage, StorageProvider};
 use synckit_testkit::Database;
 
-use crate::member::Fields;
+use crate::editor::Fields;
 use crate::messages::{Edit, tombstone};
 
 /// What edits leave of a document, in whatever order they came: the greatest timestamp, counter

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Error;
-use super::client::{Client, Seen};
-use super::report::{self, Latencies};
-use super::target::Target;
+use crate::Error;
+use crate::client::{Client, Seen};
+use crate::report::{self, Latencies};
+use crate::target::Target;
 
 /// Types into a text letter by letter, each sent when the one before is acknowledged, first with
 /// nothing beside it and then beside an editor of another document, who had worked alone before.
-pub(super) async fn run(
+pub(crate) async fn run(
     target: &Target,
     characters: u32,
     duration: Duration,

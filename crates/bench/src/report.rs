@@ -4,15 +4,15 @@ use std::time::Duration;
 
 /// How long things took.
 #[derive(Debug, Default)]
-pub(super) struct Latencies(Vec<Duration>);
+pub(crate) struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    pub(super) fn add(&mut self, mut more: Vec<Duration>) {
+    pub(crate) fn add(&mut self, mut more: Vec<Duration>) {
         self.0.append(&mut more);
     }
 
     /// One line of a table.
-    pub(super) fn line(mut self, what: &str, elapsed: Duration) -> String {
+    pub(crate) fn line(mut self, what: &str, elapsed: Duration) -> String {
         self.0.sort_unstable();
         let [p50, p99] = [500, 990].map(|of_1000| self.percentile(of_1000));
         let rate = rate(self.0.len(), elapsed);
@@ -32,7 +32,7 @@ fn rate(count: usize, elapsed: Duration) -> f64 {
 }
 
 /// The figures of a load.
-pub(super) fn load(
+pub(crate) fn load(
     title: &str,
     what: &str,
     mut latencies: Latencies,
@@ -56,7 +56,7 @@ pub(super) fn load(
 }
 
 /// The figures of connections that do nothing.
-pub(super) fn idle(connections: u32, elapsed: Duration, resident: Option<(u64, u64)>) -> String {
+pub(crate) fn idle(connections: u32, elapsed: Duration, resident: Option<(u64, u64)>) -> String {
     let memory = match resident {
         Some((before, after)) => format!(
             "{} bytes of server memory each ({before} before, {after} after)",

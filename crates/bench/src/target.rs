@@ -7,13 +7,12 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{Error, PATIENCE};
-use crate::cli::BenchFlags;
+use crate::{Error, PATIENCE, Servers};
 
 /// Linux counts process times in hundredths of a second, whatever the kernel's own tick.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What [`super::text`] sends takes 310 bytes a character.
+/// What [`crate::text`] sends takes 310 bytes a character.
 const FRAMES_OF_LONG_TEXTS: &str = "ws.max_frame_bytes=128MiB";
 
 /// What the child prints when it listens.
@@ -21,7 +20,7 @@ const READY: &str = "listening on http://";
 
 /// The server under load.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     address: SocketAddr,
     pid: Option<u32>,
     /// Ends with this value.
@@ -31,16 +30,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The server that the flags name, or one of its own.
-    pub(super) async fn of(flags: &BenchFlags) -> Result<Self, Error> {
-        match &flags.url {
-            Some(url) => Self::running(url, flags.pid),
-            None => Self::start(flags.server_arguments()).await,
-        }
-    }
-
     /// A server that someone else started.
-    fn running(url: &str, pid: Option<u32>) -> Result<Self, Error> {
+    pub(crate) fn running(url: &str, pid: Option<u32>) -> Result<Self, Error> {
         let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("http://"));
         let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
         let address = host
@@ -50,13 +41,11 @@ impl Target {
         Ok(Self { address, pid, _child: None, run: run_name() })
     }
 
-    /// A server of this binary, on a free port, with the environment of this process.
-    async fn start(flags: Vec<String>) -> Result<Self, Error> {
+    /// A server of its own, on a free port, with the environment of this process.
+    pub(crate) async fn start(servers: &Servers) -> Result<Self, Error> {
         let failed = |reason: &dyn std::fmt::Display| Error::Server(reason.to_string());
-        let binary = std::env::current_exe().map_err(|error| failed(&error))?;
-        let mut child = Command::new(binary)
-            .arg("serve")
-            .args(flags)
+        let mut child = Command::new(&servers.program)
+            .args(&servers.arguments)
             .args(["--urls", "http://127.0.0.1:0", "--set", "auth.required=false"])
             .args(["--set", "ws.max_connections=0", "--set", "ws.max_connections_per_ip=0"])
             .args(["--set", FRAMES_OF_LONG_TEXTS])
@@ -78,16 +67,16 @@ impl Target {
         Ok(Self { address, pid, _child: Some(child), run: run_name() })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn run(&self) -> &str {
+    pub(crate) fn run(&self) -> &str {
         &self.run
     }
 
     /// The CPU time that the server has used.
-    pub(super) fn cpu(&self) -> Option<Duration> {
+    pub(crate) fn cpu(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
         // The name in parentheses may hold anything; the numbers come behind it.
         let numbers: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -95,12 +84,12 @@ impl Target {
         Some(TICK * ticks)
     }
 
-    pub(super) fn cpu_since(&self, before: Option<Duration>) -> Option<Duration> {
+    pub(crate) fn cpu_since(&self, before: Option<Duration>) -> Option<Duration> {
         Some(self.cpu()?.saturating_sub(before?))
     }
 
     /// The memory that the server holds.
-    pub(super) fn resident_bytes(&self) -> Option<u64> {
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
@@ -109,6 +98,6 @@ impl Target {
 }
 
 /// Names what one run writes.
-pub(super) fn run_name() -> String {
+pub(crate) fn run_name() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

@@ -7,18 +7,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
-use super::client::Client;
-use super::report::Latencies;
-use super::target::Target;
-use crate::cli::BenchFlags;
+use crate::client::Client;
+use crate::report::Latencies;
+use crate::target::Target;
+use crate::{Error, Servers};
 
 /// Unacknowledged edits of each writer: one to see the latency, many to see the throughput.
 const WINDOWS: [u32; 2] = [1, 32];
 
 /// Every document has a writer on one of the nodes, in turn, and a reader on each of them.
-pub(super) async fn run(
-    flags: &BenchFlags,
+pub(crate) async fn run(
+    program: &Servers,
     nodes: &[u32],
     documents: u32,
     duration: Duration,
@@ -27,7 +26,7 @@ pub(super) async fn run(
     for &count in nodes {
         let mut servers = Vec::new();
         for _ in 0..count {
-            servers.push(Target::of(flags).await?);
+            servers.push(Target::start(program).await?);
         }
         for window in WINDOWS {
             report.push_str(&load(&servers, documents, window, duration).await?);

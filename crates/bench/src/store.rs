@@ -1,26 +1,23 @@
 //! The store by itself: group commit, loading, compaction, without sockets.
+//!
+//! A server does not call its store as it is: it gathers what documents have to store, and reads
+//! them in pages. That way is measured with it, so whoever runs this brings it along.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
+use synckit_client::now_millis;
 use synckit_engine::delta::{Change, Delta, WriteKey};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use synckit_engine::json::JsonText;
-use synckit_engine::room::{Input, TicketId};
+use synckit_engine::snapshot::Snapshot;
 use synckit_store::{Append, DocumentStore, StorageProvider, StoreError, StoredSnapshot};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
-use super::Error;
-use super::report::Latencies;
-use crate::config;
-use crate::rooms::committer::{Committer, Ticket};
-use crate::rooms::loader;
-use crate::storage;
-use crate::time::now_millis;
+use crate::Error;
+use crate::report::Latencies;
+use crate::target::run_name;
 
 /// Deltas of the document whose loading is measured.
 const LONG_HISTORY: u64 = 10_000;
@@ -46,45 +43,62 @@ impl From<InvalidName> for Error {
     }
 }
 
-/// What is measured.
-pub(super) struct Load<'a> {
-    /// Documents that are there before.
-    pub(super) stored: u64,
-    /// Clients that have written to each document before.
-    pub(super) clients: u64,
-    /// Numbers of concurrent writers.
-    pub(super) writers: &'a [u64],
-    /// Numbers of documents that they write to.
-    pub(super) documents: &'a [u64],
-    /// For how long, for each combination.
-    pub(super) duration: Duration,
+/// The server's way to its store.
+pub trait Path: Clone + Send + Sync + 'static {
+    /// Stores a delta, together with what else is to be stored then.
+    fn store(
+        &self,
+        document: DocumentId,
+        delta: Delta,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Reads a document.
+    fn load(&self, document: &DocumentId) -> impl Future<Output = Result<Snapshot, Error>> + Send;
 }
 
-/// Measures the configured store, which keeps what is written.
-pub(super) async fn run(config: &config::StorageConfig, load: &Load<'_>) -> Result<String, Error> {
-    let storage = storage::from_config(&config.provider)?;
-    let provider = storage.provider;
-    provider.initialize().await?;
-    let run = super::target::run_name();
-    let mut report = format!("store {}, {} lanes\n", provider.name(), storage.lanes);
+/// What is measured.
+#[derive(Debug)]
+pub struct Load<'a> {
+    /// Documents that are there before.
+    pub stored: u64,
+    /// Clients that have written to each document before.
+    pub clients: u64,
+    /// Numbers of concurrent writers.
+    pub writers: &'a [u64],
+    /// Numbers of documents that they write to.
+    pub documents: &'a [u64],
+    /// For how long, for each combination.
+    pub duration: Duration,
+}
+
+/// Measures a store that is open, through so many lanes of `path`; it keeps what is written.
+///
+/// # Errors
+/// [`Error`] when the store failed; there is no report in part.
+pub async fn run(
+    provider: &dyn StorageProvider,
+    lanes: usize,
+    path: &impl Path,
+    load: &Load<'_>,
+) -> Result<String, Error> {
+    let run = run_name();
+    let mut report = format!("store {}, {lanes} lanes\n", provider.name());
     fill(provider.documents(), &run, load.stored).await?;
     let (stored, clients) = (load.stored, load.clients);
     let _ = writeln!(report, "  {stored} documents stored before, {clients} clients of each");
-    let tasks = TaskTracker::new();
-    let committer = Committer::start(&provider, storage.lanes, config.write_hold, &tasks);
     for &documents in load.documents {
         for &writers in load.writers {
             let name = format!("{run}-{documents}-{writers}");
             age(provider.documents(), &name, documents, load.clients).await?;
             let (latencies, elapsed) =
-                write(&committer, &name, writers, documents, load.duration).await?;
+                write(path, &name, writers, documents, load.duration).await?;
             report.push_str(
                 &latencies
                     .line(&format!("{writers:>3} writers, {documents:>4} documents"), elapsed),
             );
         }
     }
-    history(&provider, &run, &mut report).await?;
+    history(provider.documents(), path, &run, &mut report).await?;
     Ok(report)
 }
 
@@ -139,7 +153,7 @@ async fn age(
 
 /// Writers that each wait for the store before their next delta.
 async fn write(
-    committer: &Committer,
+    path: &impl Path,
     name: &str,
     writers: u64,
     documents: u64,
@@ -152,7 +166,7 @@ async fn write(
     let own = documents.div_ceil(writers.max(1));
     for writer in 0..writers {
         let client = ClientId::new(&format!("bench-{writer}"))?;
-        let committer = committer.clone();
+        let path = path.clone();
         let name = name.to_owned();
         tasks.spawn(async move {
             let mut latencies = Vec::new();
@@ -162,7 +176,7 @@ async fn write(
                 let at = (writer + counter % own.max(1) * writers) % documents;
                 let document = DocumentId::new(&format!("{name}-{at}"))?;
                 let sent = std::time::Instant::now();
-                store_one(&committer, document, delta(&client, counter)?).await?;
+                path.store(document, delta(&client, counter)?).await?;
                 latencies.push(sent.elapsed());
             }
             Ok::<_, Error>(latencies)
@@ -175,33 +189,13 @@ async fn write(
     Ok((latencies, started.elapsed()))
 }
 
-async fn store_one(committer: &Committer, document: DocumentId, delta: Delta) -> Result<(), Error> {
-    let (reply, mut answers) = mpsc::channel(1);
-    let ticket = Ticket {
-        document: document.clone(),
-        id: TicketId(1),
-        deltas: vec![delta],
-        since: Instant::now(),
-        reply,
-    };
-    committer
-        .lane(&document)
-        .send(ticket)
-        .await
-        .map_err(|_| Error::Server("the lane ended".to_owned()))?;
-    match answers.recv().await {
-        Some(Input::Stored { .. }) => Ok(()),
-        other => Err(Error::Answer(format!("not stored: {other:?}"))),
-    }
-}
-
 /// Loading a long history, and what a snapshot and compaction make of it.
 async fn history(
-    provider: &Arc<dyn StorageProvider>,
+    store: &dyn DocumentStore,
+    path: &impl Path,
     run: &str,
     report: &mut String,
 ) -> Result<(), Error> {
-    let store = provider.documents();
     let document = DocumentId::new(&format!("history-{run}"))?;
     let client = ClientId::new("bench-history")?;
     for batch in 0..LONG_HISTORY / FILL_BATCH {
@@ -216,9 +210,9 @@ async fn history(
         for _ in 0..TRIES {
             // In a task, as the server does it.
             let mut task = JoinSet::new();
-            let (provider, document) = (Arc::clone(provider), document.clone());
+            let (path, document) = (path.clone(), document.clone());
             let started = std::time::Instant::now();
-            let load = async move { loader::load(provider.documents(), &document).await };
+            let load = async move { path.load(&document).await };
             task.spawn(load);
             task.join_all().await.into_iter().try_for_each(|loaded| loaded.map(drop))?;
             times.push(started.elapsed());
@@ -229,7 +223,7 @@ async fn history(
         Ok::<_, Error>(())
     };
     load("10,000 deltas").await?;
-    let snapshot = loader::load(store, &document).await?.snapshot;
+    let snapshot = path.load(&document).await?;
     let (clock, position) = (snapshot.document.clock().clone(), snapshot.position);
     let bytes = snapshot.encode().map_err(|error| Error::Server(error.to_string()))?;
     let started = std::time::Instant::now();

@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use synckit_client::now_millis;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Client;
-use crate::messages::{Edit, now_millis, tombstone};
+use crate::messages::{Edit, tombstone};
 use crate::random::Random;
 
-/// What every member is subscribed to and writes.
+/// What every editor is subscribed to and writes.
 pub(crate) const DOCUMENTS: [&str; 2] = ["doc-0", "doc-1"];
 
-/// Fields that all members write.
+/// Fields that all editors write.
 const SHARED_FIELDS: u64 = 4;
 
-/// Edits of a member that are not answered at a time.
+/// Edits of an editor that are not answered at a time.
 const WINDOW: usize = 4;
 
 /// The longest time between two edits, so that several servers and Redis get along on one machine.
@@ -29,13 +30,13 @@ const EDIT_PAUSE_MS_MAX: u64 = 40;
 /// What a client shows of a document.
 pub(crate) type Fields = Map<String, Value>;
 
-/// What all members are told.
+/// What all editors are told.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Orders {
     pub(crate) is_writing: bool,
 }
 
-/// What a member knows, for those who watch it.
+/// What an editor knows, for those who watch it.
 #[derive(Default)]
 pub(crate) struct Seen {
     replicas: BTreeMap<String, BTreeMap<String, Held>>,
@@ -77,7 +78,7 @@ impl Seen {
     }
 }
 
-pub(crate) struct Member {
+pub(crate) struct Editor {
     pub(crate) name: String,
     /// Where its node is; none while that is away.
     pub(crate) home: watch::Receiver<Option<String>>,
@@ -89,7 +90,7 @@ pub(crate) struct Member {
     pub(crate) edits: u64,
 }
 
-impl Member {
+impl Editor {
     /// Goes on until it is aborted.
     pub(crate) async fn run(mut self) {
         loop {

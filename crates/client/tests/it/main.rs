@@ -1,0 +1,7 @@
+//! The client from outside. Against a real server it is tested beside the server, whose tests have
+//! the binary.
+//!
+//! - [`vectors`]: the golden frames of the protocol
+#![expect(clippy::unwrap_used, reason = "in a test a panic with a line number is the report")]
+
+mod vectors;
