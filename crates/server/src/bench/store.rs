@@ -8,7 +8,9 @@ use synckit_engine::delta::{Change, Delta, Stamp};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use synckit_engine::json::JsonText;
 use synckit_engine::room::{Input, TicketId};
-use synckit_store::{Append, DocumentStore, StorageProvider, StoreError, StoredSnapshot};
+use synckit_store::{
+    Append, DocumentStore, OpenError, StorageProvider, StoreError, StoredSnapshot,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,6 +38,12 @@ const VALUE_BYTES: usize = 270;
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
         Self::Server(error.to_string())
     }
 }
