@@ -11,7 +11,9 @@ use synckit_engine::delta::{Change, Delta, WriteKey};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use synckit_engine::json::JsonText;
 use synckit_engine::snapshot::Snapshot;
-use synckit_store::{Append, DocumentStore, StorageProvider, StoreError, StoredSnapshot};
+use synckit_store::{
+    Append, DocumentStore, OpenError, StorageProvider, StoreError, StoredSnapshot,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -33,6 +35,12 @@ const VALUE_BYTES: usize = 270;
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
         Self::Server(error.to_string())
     }
 }

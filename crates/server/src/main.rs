@@ -109,7 +109,7 @@ fn migrate(config: &Config, task: Task) -> ExitCode {
             let is_asked = task == Task::Status;
             if is_asked && report.is_pending { EXIT_PENDING.into() } else { ExitCode::SUCCESS }
         }
-        Err(error) if !error.is_transient() => fail(&error, EXIT_CONFIGURATION),
+        Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) if task == Task::Status => fail(&error, EXIT_UNREACHABLE),
         Err(error) => fail(&error, 1),
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use synckit_store::migrations::MigrationStatus;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
 use synckit_store::sqlite::migrate::Migrator as SqliteMigrator;
-use synckit_store::{StorageProvider as _, StoreError};
+use synckit_store::{Cause, OpenError, StorageProvider as _};
 
 use crate::config::StorageProvider;
 use crate::storage;
@@ -38,15 +38,15 @@ pub struct Report {
 pub struct Error {
     /// Where the storage is configured.
     setting: &'static str,
-    source: StoreError,
+    source: OpenError,
     advice: &'static str,
 }
 
 impl Error {
-    /// Whether the same command may succeed later, unchanged.
+    /// Whether somebody has to change something before the same command can succeed.
     #[must_use]
-    pub fn is_transient(&self) -> bool {
-        self.source.is_transient()
+    pub fn is_configuration(&self) -> bool {
+        self.source.is_configuration()
     }
 }
 
@@ -74,8 +74,8 @@ pub async fn run(
     };
     result.map_err(|source| {
         let advice = match &source {
-            error if !error.is_transient() => "",
-            StoreError::Timeout(_) => {
+            error if error.is_configuration() => "",
+            OpenError::Unavailable(it) if it.cause == Cause::Timeout => {
                 "; another process may be migrating: wait for it and try again"
             }
             _ => "; check that the storage can be reached and try again",
@@ -91,10 +91,10 @@ enum Schema {
 }
 
 impl Schema {
-    fn of(config: &StorageProvider) -> Result<Self, StoreError> {
+    fn of(config: &StorageProvider) -> Result<Self, OpenError> {
         Ok(match config {
             StorageProvider::InMemory => {
-                return Err(StoreError::Schema("documents in memory have no schema".into()));
+                return Err(OpenError::Schema("documents in memory have no schema".into()));
             }
             StorageProvider::Sqlite(path) => Self::Sqlite(SqliteMigrator::new(path)),
             StorageProvider::PostgreSql(postgres) => {
@@ -105,14 +105,14 @@ impl Schema {
         })
     }
 
-    async fn status(&self) -> Result<MigrationStatus, StoreError> {
+    async fn status(&self) -> Result<MigrationStatus, OpenError> {
         match self {
             Self::Sqlite(migrator) => migrator.status().await,
             Self::PostgreSql(provider) => provider.migrator().status().await,
         }
     }
 
-    async fn apply(&self) -> Result<(), StoreError> {
+    async fn apply(&self) -> Result<(), OpenError> {
         match self {
             Self::Sqlite(migrator) => migrator.run().await.map(drop),
             // Looks at the server first, as a start does.
@@ -120,7 +120,7 @@ impl Schema {
         }
     }
 
-    async fn perform(&self, task: Task, progress: impl Fn(&str)) -> Result<Report, StoreError> {
+    async fn perform(&self, task: Task, progress: impl Fn(&str)) -> Result<Report, OpenError> {
         let MigrationStatus { applied, pending } = self.status().await?;
         let mut text = String::new();
         // Writing into a String cannot fail.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::serve::ListenerExt;
 use synckit_engine::ids::NodeId;
 use synckit_engine::limits::Limits;
-use synckit_store::{Durability, StoreError};
+use synckit_store::{Durability, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,10 +43,10 @@ pub enum Error {
     },
     /// The store can't be used.
     #[error("storage: {0}")]
-    Storage(#[from] StoreError),
+    Storage(#[from] OpenError),
     /// The file of the provider sqlite can't be used.
     #[error("storage.sqlite.path: {0}")]
-    File(StoreError),
+    File(OpenError),
     /// The bus to the other nodes can't be used.
     #[error("storage.redis.connectionstring: {0}")]
     Bus(String),
@@ -62,7 +62,7 @@ impl Error {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Listen { .. } => true,
-            Self::Storage(error) | Self::File(error) => !error.is_transient(),
+            Self::Storage(error) | Self::File(error) => error.is_configuration(),
             Self::Bus(_) => true,
             Self::Shutdown => false,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use synckit_store::memory::MemoryProvider;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
 use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
-use synckit_store::{StorageProvider, StoreError};
+use synckit_store::{OpenError, StorageProvider};
 
 use crate::config;
 
@@ -23,7 +23,7 @@ pub(crate) struct Storage {
 }
 
 /// Makes the back end that the configuration names. Nothing is connected yet.
-pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, StoreError> {
+pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, OpenError> {
     Ok(match config {
         config::StorageProvider::InMemory => {
             Storage { provider: Arc::new(MemoryProvider::new()), lanes: MEMORY_LANES }

@@ -15,7 +15,7 @@
 //!   the given clock *and* covered by the stored snapshot.
 //! - **S7** *Absence is not an error and an error is not absence.*
 //! - **S8** *Delete ends the epoch.* A document made again under the same id has another one.
-//! - **S9** *Every call ends* within its deadline, with an error that says whether to repeat it.
+//! - **S9** *Every call ends* within its deadline, with an error whose type says what becomes of an edit.
 //! - **S10** *The first write creates.* A delta for a document that isn't there makes it, in the
 //!   same transaction. Reading never does.
 
@@ -29,7 +29,7 @@ use synckit_engine::ids::DocumentId;
 pub use synckit_engine::position::Delivery;
 use synckit_engine::position::{Epoch, Position, Seq};
 
-use crate::error::StoreError;
+use crate::error::{Cause, OpenError, StoreError};
 
 /// Deltas in one page of a read. Bounds the memory of a reader whatever the document's size.
 pub const PAGE_DELTAS_MAX: usize = 10_000;
@@ -61,16 +61,16 @@ pub struct Append {
 /// The preconditions of [`DocumentStore::append`] that a caller could break.
 ///
 /// # Errors
-/// [`StoreError::Refused`] when a document stands in the batch twice or gets no delta.
+/// [`StoreError::Misuse`] when a document stands in the batch twice or gets no delta.
 pub fn check_batch(batch: &[Append]) -> Result<(), StoreError> {
     let mut documents = HashSet::with_capacity(batch.len());
     for part in batch {
         let document = &part.document;
         if part.deltas.is_empty() {
-            return Err(StoreError::Refused(format!("append of nothing to document {document}")));
+            return Err(StoreError::Misuse(format!("append of nothing to document {document}")));
         }
         if !documents.insert(document) {
-            return Err(StoreError::Refused(format!("document {document} is twice in one batch")));
+            return Err(StoreError::Misuse(format!("document {document} is twice in one batch")));
         }
     }
     Ok(())
@@ -173,8 +173,8 @@ pub trait DocumentStore: Send + Sync + std::fmt::Debug {
     /// Dropping the future is safe, and leaves open whether the append takes effect.
     ///
     /// # Errors
-    /// After an error each document's part is either stored whole or not at all; repeat the call
-    /// when the error is transient.
+    /// After an error each document's part is either stored whole or not at all. Which edits to
+    /// repeat, to refuse or to leave out [`StoreError`] says.
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError>;
 
     /// The document, if there is one.
@@ -252,6 +252,14 @@ pub trait DocumentStore: Send + Sync + std::fmt::Debug {
     async fn heads(&self, ids: &[DocumentId]) -> Result<Vec<Option<Position>>, StoreError>;
 }
 
+/// Tries to make a document that others delete at the same time.
+pub(crate) const CREATE_ATTEMPTS: usize = 8;
+
+pub(crate) fn deleted_again_and_again(id: &DocumentId) -> StoreError {
+    let reason = format!("document {id} was deleted again and again");
+    StoreError::unavailable(Cause::Conflict, reason)
+}
+
 /// A back end as a whole.
 #[async_trait]
 pub trait StorageProvider: Send + Sync + std::fmt::Debug {
@@ -263,7 +271,7 @@ pub trait StorageProvider: Send + Sync + std::fmt::Debug {
 
     /// Makes it ready: checks the connection with a real round trip and brings the schema up to
     /// date. Called once, before anything else.
-    async fn initialize(&self) -> Result<(), StoreError>;
+    async fn initialize(&self) -> Result<(), OpenError>;
 
     /// One round trip to what the store depends on.
     async fn check_health(&self) -> Result<Health, StoreError>;

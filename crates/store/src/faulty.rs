@@ -1,8 +1,8 @@
 //! A store that fails on purpose. For tests: of what the contract says about errors, and of
 //! callers.
 //!
-//! Before a call takes effect it may fail with a transient error. After it has taken effect its
-//! answer may be lost, and a transient error comes in its place. Which calls those are, a seed
+//! Before a call takes effect it may fail as of a store that is not available. After it has taken effect
+//! its answer may be lost, and such an error comes in its place. Which calls those are, a seed
 //! says; with one caller at a time the same seed gives the same faults. Errors of the store itself
 //! pass through unchanged.
 
@@ -21,7 +21,7 @@ use crate::contract::{
     Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
     StorageProvider, StoredSnapshot,
 };
-use crate::error::StoreError;
+use crate::error::{Cause, OpenError, StoreError};
 
 pub use retrying::RetryingStore;
 
@@ -136,10 +136,12 @@ impl FaultyStore {
 
     async fn attempt<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Attempt<T> {
         match self.faults.draw() {
-            Fate::Fails => Attempt::Failed(StoreError::Unavailable("injected fault".into())),
+            Fate::Fails => {
+                Attempt::Failed(StoreError::unavailable(Cause::Unreachable, "injected fault"))
+            }
             Fate::LosesItsAnswer => {
                 let answer = call.await;
-                Attempt::Lost(answer, StoreError::Timeout(Duration::ZERO))
+                Attempt::Lost(answer, StoreError::timeout(Duration::ZERO))
             }
             Fate::Works => Attempt::Answered(call.await),
         }
@@ -260,7 +262,7 @@ impl StorageProvider for FaultyProvider {
         &self.documents
     }
 
-    async fn initialize(&self) -> Result<(), StoreError> {
+    async fn initialize(&self) -> Result<(), OpenError> {
         self.documents.provider.initialize().await
     }
 

@@ -14,9 +14,10 @@ pub mod migrations;
 pub mod postgres;
 pub mod sqlite;
 pub mod stream;
+mod values;
 
 pub use contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,
     NumberedDelta, StorageProvider, StoredSnapshot,
 };
-pub use error::StoreError;
+pub use error::{Cause, OpenError, StoreError, Unavailable};

@@ -15,7 +15,7 @@ use crate::contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,
     NumberedDelta, PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot, check_batch,
 };
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 
 /// Documents in the memory of this process.
 #[derive(Debug)]
@@ -277,7 +277,7 @@ impl StorageProvider for MemoryProvider {
         &self.documents
     }
 
-    async fn initialize(&self) -> Result<(), StoreError> {
+    async fn initialize(&self) -> Result<(), OpenError> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 
 /// One embedded file `NNN_name.sql`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,16 @@ impl Migration {
         text
     }
 
+    /// What hindered it. A database that is not available says nothing against the migration.
+    pub(crate) fn failed(&self, error: StoreError) -> OpenError {
+        match OpenError::from(error) {
+            error @ OpenError::Unavailable(_) => error,
+            OpenError::Configuration(text) | OpenError::Schema(text) => {
+                OpenError::Schema(format!("migration {}: {text}", self.version))
+            }
+        }
+    }
+
     fn number(&self) -> Option<usize> {
         let (number, name) = self.version.split_once('_')?;
         if number.len() == 3 && !name.is_empty() { number.parse().ok() } else { None }
@@ -60,15 +70,15 @@ impl Migration {
 /// The migrations out of `known` that a database lacks which has seen `applied`.
 ///
 /// # Errors
-/// [`StoreError::Schema`], which names the migration, when the database is not one that the
+/// [`OpenError::Schema`], which names the migration, when the database is not one that the
 /// missing ones could be applied to.
 pub fn pending(
     known: &[Migration],
     applied: &[AppliedMigration],
-) -> Result<Vec<Migration>, StoreError> {
+) -> Result<Vec<Migration>, OpenError> {
     for (at, migration) in known.iter().enumerate() {
         if migration.number() != Some(at + 1) {
-            return Err(StoreError::Schema(format!(
+            return Err(OpenError::Schema(format!(
                 "migration {} of this program is not number {:03}: the files have a gap",
                 migration.version,
                 at + 1
@@ -78,14 +88,14 @@ pub fn pending(
     for row in applied {
         match known.iter().find(|migration| migration.version == row.version) {
             None => {
-                return Err(StoreError::Schema(format!(
+                return Err(OpenError::Schema(format!(
                     "the database has migration {}, which this program does not know: it was \
                      made by a newer program; upgrade this one",
                     row.version
                 )));
             }
             Some(migration) if migration.checksum() != row.checksum => {
-                return Err(StoreError::Schema(format!(
+                return Err(OpenError::Schema(format!(
                     "migration {} was changed after it had been applied: add a new one instead",
                     row.version
                 )));
@@ -98,7 +108,7 @@ pub fn pending(
     let first_pending = known.iter().take_while(|migration| is_applied(migration)).count();
     let (_, pending) = known.split_at(first_pending);
     match (pending.first(), pending.iter().find(|migration| is_applied(migration))) {
-        (Some(missing), Some(later)) => Err(StoreError::Schema(format!(
+        (Some(missing), Some(later)) => Err(OpenError::Schema(format!(
             "the database has migration {} but not {}, which comes before it",
             later.version, missing.version
         ))),

@@ -23,10 +23,12 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Epoch, Position, Seq};
 
 use crate::contract::{
-    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
-    PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
+    Append, Appended, CREATE_ATTEMPTS, DeltaPage, DocumentRecord, DocumentStore, Durability,
+    Health, NumberedDelta, PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
+    deleted_again_and_again,
 };
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
+use crate::values;
 
 use connection_string::ConnectionSettings;
 use migrate::Migrator;
@@ -39,15 +41,12 @@ pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Connections when nothing else is said: two that write and the rest for readers.
 pub const POOL_MAX_DEFAULT: usize = 10;
 
-/// Bytes of data after which a page ends, so that large values don't fill a reader's memory.
-const PAGE_BYTES_MAX: i64 = 8 << 20;
+/// As the statements take it.
+const PAGE_BYTES_MAX: i64 = values::PAGE_BYTES_MAX as i64;
 
 /// Deltas that one statement of a compaction looks at. Each has the deadline of a call, so a
 /// document of any length is compacted in the end.
 const COMPACTION_STEP: i64 = 10_000;
-
-/// Tries to make a document that others delete at the same time.
-const CREATE_ATTEMPTS: usize = 8;
 
 /// Where the database is and how to use it.
 #[derive(Debug, Clone)]
@@ -112,7 +111,7 @@ impl DocumentStore for PostgresStore {
                 }
                 self.connections.execute(statements::CREATE, &[&id.as_str()]).await?;
             }
-            Err(StoreError::Conflict(format!("document {id} was deleted again and again")))
+            Err(deleted_again_and_again(id))
         };
         self.connections.within(get_or_create).await
     }
@@ -153,10 +152,7 @@ impl DocumentStore for PostgresStore {
         let after = after.map_or("", DocumentId::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.connections.rows(statements::DOCUMENT_IDS, &[&after, &limit]).await?;
-        let id = |row: &tokio_postgres::Row| {
-            DocumentId::new(row.try_get(0)?)
-                .map_err(|error| StoreError::Refused(format!("a stored id: {error}")))
-        };
+        let id = |row: &tokio_postgres::Row| values::document_id(row.try_get(0)?);
         rows.iter().map(id).collect()
     }
 
@@ -165,7 +161,8 @@ impl DocumentStore for PostgresStore {
         id: &DocumentId,
         after: Position,
     ) -> Result<DeltaPage, StoreError> {
-        let (Ok(epoch), Ok(seq)) = (read::signed(after.epoch.0), read::signed(after.seq.0)) else {
+        let (Ok(epoch), Ok(seq)) = (values::signed(after.epoch.0), values::signed(after.seq.0))
+        else {
             return Ok(DeltaPage::OtherEpoch);
         };
         let limit = PAGE_DELTAS_MAX as i64;
@@ -194,7 +191,7 @@ impl DocumentStore for PostgresStore {
         since: Option<&VectorClock>,
         after: Seq,
     ) -> Result<Vec<NumberedDelta>, StoreError> {
-        let since = since.map(read::clock_json).transpose()?;
+        let since = since.map(values::clock_json).transpose()?;
         let after = i64::try_from(after.0).unwrap_or(i64::MAX);
         let limit = PAGE_DELTAS_MAX as i64;
         let parameters: Parameters<'_> = &[&id.as_str(), &since, &after, &limit, &PAGE_BYTES_MAX];
@@ -205,7 +202,7 @@ impl DocumentStore for PostgresStore {
     async fn vector_clock(&self, id: &DocumentId) -> Result<VectorClock, StoreError> {
         let rows = self.connections.rows(statements::VECTOR_CLOCK, &[&id.as_str()]).await?;
         match rows.first() {
-            Some(row) => read::clock(id, row.try_get(0)?),
+            Some(row) => values::clock(id, row.try_get(0)?),
             None => Ok(VectorClock::new()),
         }
     }
@@ -216,8 +213,8 @@ impl DocumentStore for PostgresStore {
         snapshot: &StoredSnapshot,
     ) -> Result<bool, StoreError> {
         let position = snapshot.position;
-        let (epoch, seq) = (read::signed(position.epoch.0)?, read::signed(position.seq.0)?);
-        let clock = read::clock_json(&snapshot.clock)?;
+        let (epoch, seq) = (values::signed(position.epoch.0)?, values::signed(position.seq.0)?);
+        let clock = values::clock_json(&snapshot.clock)?;
         let save = async {
             let parameters: Parameters<'_> = &[&id.as_str(), &epoch, &seq, &snapshot.bytes, &clock];
             if self.connections.execute(statements::SAVE_SNAPSHOT, parameters).await? > 0 {
@@ -248,7 +245,7 @@ impl DocumentStore for PostgresStore {
         up_to: &VectorClock,
         stored_before: Option<SystemTime>,
     ) -> Result<u64, StoreError> {
-        let up_to = read::clock_json(up_to)?;
+        let up_to = values::clock_json(up_to)?;
         let id = id.as_str();
         let rows = self.connections.rows(statements::COMPACTION_RANGE, &[&id]).await?;
         let Some(row) = rows.first() else {
@@ -302,11 +299,11 @@ impl PostgresProvider {
     /// Checks the options and reads the certificates; connects to nothing yet.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a pool without connections, and for certificates that can't be
-    /// read.
-    pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+    /// [`OpenError::Configuration`] for a pool without connections, and for certificates that can't
+    /// be read.
+    pub fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
         if options.pool_max == 0 || options.pool_min > options.pool_max {
-            return Err(StoreError::Refused(format!(
+            return Err(OpenError::Configuration(format!(
                 "a pool of {} to {} connections",
                 options.pool_min, options.pool_max
             )));
@@ -322,19 +319,19 @@ impl PostgresProvider {
         Migrator::new(self.connections.clone(), migrate::MIGRATIONS)
     }
 
-    async fn check_server(&self) -> Result<(), StoreError> {
+    async fn check_server(&self) -> Result<(), OpenError> {
         let rows = self.connections.rows(statements::SERVER, &[]).await?;
         let Some(row) = rows.first() else {
-            return Err(StoreError::Refused("the server does not say what it is".into()));
+            return Err(OpenError::Configuration("the server does not say what it is".into()));
         };
         let (version, encoding): (i32, &str) = (row.try_get(0)?, row.try_get(1)?);
         if version < 120_000 {
             let text = format!("PostgreSQL 12 or newer is needed, this is {version}");
-            return Err(StoreError::Refused(text));
+            return Err(OpenError::Configuration(text));
         }
         if encoding != "UTF8" {
             let text = format!("the database's encoding must be UTF8, it is {encoding}");
-            return Err(StoreError::Refused(text));
+            return Err(OpenError::Configuration(text));
         }
         Ok(())
     }
@@ -350,10 +347,10 @@ impl StorageProvider for PostgresProvider {
         &self.documents
     }
 
-    async fn initialize(&self) -> Result<(), StoreError> {
+    async fn initialize(&self) -> Result<(), OpenError> {
         self.check_server().await?;
         self.migrator().run().await?;
-        self.connections.warm(self.pool_min).await
+        Ok(self.connections.warm(self.pool_min).await?)
     }
 
     async fn check_health(&self) -> Result<Health, StoreError> {

@@ -31,10 +31,10 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
 
 use crate::contract::{
-    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
-    StorageProvider, StoredSnapshot,
+    Append, Appended, CREATE_ATTEMPTS, DeltaPage, DocumentRecord, DocumentStore, Durability,
+    Health, NumberedDelta, StorageProvider, StoredSnapshot, deleted_again_and_again,
 };
-use crate::error::StoreError;
+use crate::error::{Cause, OpenError, StoreError};
 
 use append::AppendBatch;
 use change::{Compact, CreateDocument, DeleteDocument, SaveSnapshot};
@@ -49,9 +49,6 @@ pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Deltas that wait to be filed when nothing else is said: enough that each of a few hundred busy
 /// documents gathers some, few enough to be read at once when the program starts.
 pub const RECENT_MAX_DEFAULT: usize = 16_000;
-
-/// Tries to make a document that others delete at the same time.
-const CREATE_ATTEMPTS: usize = 8;
 
 /// Which file and how to use it.
 #[derive(Debug, Clone)]
@@ -97,7 +94,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
+    fn open(options: &SqliteOptions) -> Result<Self, OpenError> {
         let file = DatabaseFile::claim(&options.path)?;
         let mut connection = file.open_writer()?;
         migrate::run(&mut connection, migrate::MIGRATIONS)
@@ -116,7 +113,8 @@ impl Opened {
 
 impl SqliteStore {
     fn opened(&self) -> Result<&Opened, StoreError> {
-        self.opened.get().ok_or_else(|| StoreError::Unavailable("the file is not open".into()))
+        let closed = || StoreError::unavailable(Cause::Unreachable, "the file is not open");
+        self.opened.get().ok_or_else(closed)
     }
 }
 
@@ -147,7 +145,7 @@ impl DocumentStore for SqliteStore {
             }
             self.opened()?.writer.run(CreateDocument(id.clone())).await?;
         }
-        Err(StoreError::Conflict(format!("document {id} was deleted again and again")))
+        Err(deleted_again_and_again(id))
     }
 
     async fn exists(&self, id: &DocumentId) -> Result<bool, StoreError> {
@@ -271,14 +269,14 @@ impl StorageProvider for SqliteProvider {
         &self.documents
     }
 
-    async fn initialize(&self) -> Result<(), StoreError> {
+    async fn initialize(&self) -> Result<(), OpenError> {
         if self.documents.opened.get().is_some() {
             return Ok(());
         }
         let options = self.options.clone();
         let opened = tokio::task::spawn_blocking(move || Opened::open(&options))
             .await
-            .map_err(|_| StoreError::Unavailable("opening the file has stopped".into()))??;
+            .map_err(|_| migrate::stopped())??;
         // Another call can't have been faster: the file is locked.
         let _ = self.documents.opened.set(opened);
         Ok(())

@@ -97,8 +97,18 @@ impl Postgres {
             .unwrap_or_else(|error| panic!("no PostgreSQL with TLS for the tests: {error}"))
     }
 
+    /// As `start_private`, on a server with these lines of `pg_hba.conf` in front of those that let
+    /// everybody in.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub async fn start_private_with_access(access: &[&str]) -> Self {
+        let started = Private::start(None, access).await;
+        Self::of(started.unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}")))
+    }
+
     async fn try_start_private(tls: Option<&ServerTls>) -> Result<Self, Error> {
-        Private::start(tls).await.map(Self::of)
+        Private::start(tls, &[]).await.map(Self::of)
     }
 
     fn of(private: Private) -> Self {
@@ -186,6 +196,12 @@ impl Database {
 
     pub fn url(&self) -> String {
         self.address.url()
+    }
+
+    /// The same database as another role sees it.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        let (user, password) = (user.to_owned(), password.to_owned());
+        Address { user, password, ..self.address.clone() }.url()
     }
 
     /// `Host=…;Port=…;Database=…;Username=…;Password=…`

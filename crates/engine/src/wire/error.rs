@@ -28,15 +28,17 @@ pub enum ErrorCode {
     RateLimitExceeded,
     /// More subscriptions, awareness entries or client ids than allowed: drop some first.
     LimitExceeded,
-    /// The store can't be reached; the edit may or may not be stored: send it again later.
+    /// The store can't do its work now; the edit may or may not be stored: send it again later.
     StorageUnavailable,
-    /// The store will never take this edit: don't send it again.
+    /// The data of this edit can't be stored: don't send it again.
     StorageRefused,
+    /// What is stored of this document can't be read until an operator has mended it.
+    DocumentDamaged,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the catalogue.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidMessage,
         Self::InvalidDocumentId,
         Self::InvalidOperation,
@@ -48,6 +50,7 @@ impl ErrorCode {
         Self::LimitExceeded,
         Self::StorageUnavailable,
         Self::StorageRefused,
+        Self::DocumentDamaged,
     ];
 
     /// The value of `details.code`.
@@ -65,6 +68,7 @@ impl ErrorCode {
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::StorageUnavailable => "STORAGE_UNAVAILABLE",
             Self::StorageRefused => "STORAGE_REFUSED",
+            Self::DocumentDamaged => "DOCUMENT_DAMAGED",
         }
     }
 
@@ -83,13 +87,14 @@ impl ErrorCode {
             Self::LimitExceeded => "Limit exceeded",
             Self::StorageUnavailable => "Storage is not available. Please try again.",
             Self::StorageRefused => "Storage refused the change",
+            Self::DocumentDamaged => "The stored document is damaged",
         }
     }
 
     /// Whether the same message may succeed later.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::RateLimitExceeded | Self::StorageUnavailable)
+        matches!(self, Self::RateLimitExceeded | Self::StorageUnavailable | Self::DocumentDamaged)
     }
 }
 

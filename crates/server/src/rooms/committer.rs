@@ -117,24 +117,30 @@ impl Lane {
                     answers.0 = Some((batch, appends, appended));
                     return;
                 }
-                Err(error) if error.is_transient() => {
+                Err(StoreError::DocumentDamaged { document, reason })
+                    if batch.documents.iter().any(|edits| edits.document == document) =>
+                {
                     batch.restore(appends);
-                    tracing::warn!(error = %error, "append failed, trying again");
-                    batch.refuse_older_than(self.write_hold);
-                    if !batch.documents.is_empty() {
-                        backoff.pause().await;
-                    }
+                    batch.give_up_on(&document, &reason);
                 }
-                Err(error) => {
+                Err(StoreError::EditRefused(reason)) => {
                     batch.restore(appends);
                     let Some(halves) = batch.split() else {
-                        return batch.refuse(&error);
+                        return batch.refuse(&reason);
                     };
                     // One bad edit must not take others with it.
                     for half in halves {
                         Box::pin(self.commit(half, answers)).await;
                     }
                     return;
+                }
+                Err(error) => {
+                    batch.restore(appends);
+                    tracing::warn!(error = %error, "append failed, trying again");
+                    batch.refuse_older_than(self.write_hold);
+                    if !batch.documents.is_empty() {
+                        backoff.pause().await;
+                    }
                 }
             }
         }
@@ -252,10 +258,20 @@ impl Batch {
         }
     }
 
-    fn refuse(self, error: &StoreError) {
-        tracing::error!(error = %error, "the store refused an edit");
-        for document in self.documents {
-            not_stored(&document.edits, ErrorCode::StorageRefused);
+    fn refuse(self, reason: &str) {
+        for DocumentEdits { document, edits } in self.documents {
+            tracing::error!(document.id = %document, reason, "the data of an edit can't be stored");
+            not_stored(&edits, ErrorCode::StorageRefused);
+        }
+    }
+
+    /// Leaves out the edits of a damaged document. They are sound, so their clients keep them.
+    fn give_up_on(&mut self, damaged: &DocumentId, reason: &str) {
+        tracing::error!(document.id = %damaged, reason, "edits of a damaged document");
+        for DocumentEdits { edits, .. } in
+            self.documents.extract_if(.., |edits| edits.document == *damaged)
+        {
+            not_stored(&edits, ErrorCode::StorageUnavailable);
         }
     }
 

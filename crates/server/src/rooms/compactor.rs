@@ -95,7 +95,8 @@ impl Task {
         let forgotten = snapshot.document.forget_tombstones(now_millis().saturating_sub(horizon));
         let position = snapshot.position;
         let clock = snapshot.document.clock().clone();
-        let damaged = |reason: String| StoreError::Damaged { document: document.clone(), reason };
+        let damaged =
+            |reason: String| StoreError::DocumentDamaged { document: document.clone(), reason };
         let bytes = tokio::task::spawn_blocking(move || snapshot.encode())
             .await
             .map_err(|error| damaged(error.to_string()))?

@@ -4,7 +4,7 @@ use synckit_engine::delta::Delta;
 use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
 use synckit_engine::snapshot::Snapshot;
-use synckit_store::{DeltaPage, DocumentStore, StoreError};
+use synckit_store::{Cause, DeltaPage, DocumentStore, StoreError};
 
 /// How often a load starts over because compaction or deletion moved on under it.
 const RESTARTS_MAX: usize = 5;
@@ -39,7 +39,8 @@ pub(crate) async fn load(store: &dyn DocumentStore, id: &DocumentId) -> Result<L
             return Ok(loaded);
         }
     }
-    Err(StoreError::Conflict("the document kept changing while it was read".to_owned()))
+    let reason = "the document kept changing while it was read";
+    Err(StoreError::unavailable(Cause::Conflict, reason))
 }
 
 async fn load_once(
@@ -51,7 +52,7 @@ async fn load_once(
     let mut loaded = match record.snapshot {
         Some(stored) => {
             let mut snapshot = Snapshot::decode(&stored.bytes).map_err(|error| {
-                StoreError::Damaged { document: id.clone(), reason: error.to_string() }
+                StoreError::DocumentDamaged { document: id.clone(), reason: error.to_string() }
             })?;
             snapshot.position = stored.position;
             snapshot

@@ -100,7 +100,7 @@ impl RoomTask {
                     let room = Room::new(self.document.clone(), snapshot, limits);
                     return Ok(if self.services.peers.is_alone() { room.alone() } else { room });
                 }
-                Err(error) if error.is_transient() && Instant::now() < end => {
+                Err(error) if error.is_unavailable() && Instant::now() < end => {
                     tracing::warn!(document.id = %self.document, error = %error, "load failed");
                     backoff.pause().await;
                 }
@@ -156,14 +156,15 @@ impl RoomTask {
     /// Answers everyone who waits that the document can't be read, until nobody waits.
     async fn refuse_all(&mut self, error: &StoreError) {
         tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
-        let code = if error.is_transient() {
-            ErrorCode::StorageUnavailable
-        } else {
-            ErrorCode::StorageRefused
-        };
         self.services.hub.forget(&self.document);
         self.queues.mailbox.close();
         while let Some(message) = self.queues.mailbox.recv().await {
+            // Whatever is wrong with the document, the edit of it is sound: its client keeps it.
+            let is_edit = matches!(message.command, Command::Edit { .. });
+            let code = match error {
+                StoreError::DocumentDamaged { .. } if !is_edit => ErrorCode::DocumentDamaged,
+                _ => ErrorCode::StorageUnavailable,
+            };
             let reply = ErrorReply::new(code).on(&self.document).answering(message.message_id());
             message.outbox.send(&ServerMessage::Error(reply));
         }

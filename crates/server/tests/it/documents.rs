@@ -34,10 +34,10 @@ async fn a_damaged_document_is_refused_alone_and_works_again_once_it_is_mended()
             .send(&json!({ "type": "subscribe", "documentId": "damaged", "id": "request" }))
             .await;
         let error = client.expect("a refusal", |message| message["type"] == "error").await;
-        assert_eq!(error["details"]["code"], "STORAGE_REFUSED", "{error}");
+        assert_eq!(error["details"]["code"], "DOCUMENT_DAMAGED", "{error}");
         assert_eq!(error["details"]["documentId"], "damaged", "{error}");
         let message_id = client.send_edit(&edit).await;
-        assert_eq!(client.expect_refusal(&message_id).await, "STORAGE_REFUSED");
+        assert_eq!(client.expect_refusal(&message_id).await, "STORAGE_UNAVAILABLE");
 
         assert_eq!(client.subscribe("sound").await.fields["field"], "kept");
         client.set("sound", "other", json!(1)).await;

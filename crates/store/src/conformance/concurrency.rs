@@ -24,7 +24,7 @@ async fn append_until_stored(store: &dyn DocumentStore, batch: &[Append]) -> Vec
     for _ in 0..100 {
         match store.append(batch).await {
             Ok(appended) => return appended,
-            Err(error) if error.is_transient() => {}
+            Err(error) if error.is_unavailable() => {}
             Err(error) => panic!("append: {error}"),
         }
     }

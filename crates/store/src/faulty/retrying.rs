@@ -1,4 +1,5 @@
-//! The caller that the contract has in mind: it repeats a call while the error is transient.
+//! The caller that the contract has in mind: it repeats a call while the store is not
+//! available.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use crate::contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability,
     NumberedDelta, StoredSnapshot,
 };
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError};
 
 use super::{Attempt, FaultyStore};
 
@@ -43,11 +44,11 @@ macro_rules! retry {
                 }
                 Attempt::Lost(Err(_), error) => last_error = Some(error),
                 Attempt::Answered(Ok(answer)) => return Ok($join(lost, answer)),
-                Attempt::Answered(Err(error)) if error.is_transient() => last_error = Some(error),
+                Attempt::Answered(Err(error)) if error.is_unavailable() => last_error = Some(error),
                 Attempt::Answered(Err(error)) => return Err(error),
             }
         }
-        Err(last_error.unwrap_or_else(|| StoreError::Unavailable("never tried".into())))
+        Err(last_error.unwrap_or_else(|| StoreError::unavailable(Cause::Other, "never tried")))
     }};
 }
 

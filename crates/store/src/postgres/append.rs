@@ -14,7 +14,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::contract::{Append, Appended, Delivery, check_batch};
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError};
+use crate::values;
 
 use super::failure::is_repeat;
 use super::session::{Connections, Parameters, Session};
@@ -47,7 +48,9 @@ async fn append_in_rounds(
     for _ in 0..ROUNDS_MAX {
         match write(&session, Transaction::Own, statements::APPEND, &parts).await? {
             Written::Rows(rows) => answers.take(&mut parts, &rows)?,
-            Written::Repeat => append_without_repeats(&session, &mut parts, &mut answers).await?,
+            Written::Repeat => {
+                append_without_repeats(&session, &mut parts, &mut answers).await?;
+            }
         }
         if parts.is_empty() {
             break;
@@ -55,7 +58,7 @@ async fn append_in_rounds(
         // A document that another process makes meanwhile is left for the next round.
         match write(&session, Transaction::Own, statements::CREATE_WITH_DELTAS, &parts).await? {
             Written::Rows(rows) => answers.take(&mut parts, &rows)?,
-            Written::Repeat => return Err(orphans()),
+            Written::Repeat => return Err(beyond_head(&session, &parts).await),
         }
         if parts.is_empty() {
             break;
@@ -63,7 +66,9 @@ async fn append_in_rounds(
     }
     session.release();
     let appended: Option<Vec<Appended>> = answers.appended.into_iter().collect();
-    appended.ok_or_else(|| StoreError::Conflict("documents were made and deleted at once".into()))
+    let raced =
+        || StoreError::unavailable(Cause::Conflict, "documents were made and deleted at once");
+    appended.ok_or_else(raced)
 }
 
 /// Which transaction a statement belongs to.
@@ -154,7 +159,7 @@ async fn append_without_repeats<'a>(
     if !fresh.is_empty() {
         match write(session, Transaction::Open, statements::APPEND, &fresh).await? {
             Written::Rows(rows) => answers.take(&mut fresh, &rows)?,
-            Written::Repeat => return Err(orphans()),
+            Written::Repeat => return Err(beyond_head(session, &fresh).await),
         }
     }
     session.commit().await?;
@@ -162,9 +167,27 @@ async fn append_without_repeats<'a>(
     Ok(())
 }
 
-/// Under the lock nothing can be stored twice, unless numbers stand above the document's head.
-fn orphans() -> StoreError {
-    StoreError::Refused("deltas are stored beyond the last number of their document".into())
+/// Under the lock nothing can be stored twice, unless numbers stand above a document's head.
+async fn beyond_head(session: &Session, parts: &[Part<'_>]) -> StoreError {
+    let documents: Vec<&str> = parts.iter().map(Part::document).collect();
+    let look = async {
+        session.run("ROLLBACK").await?;
+        session.rows(statements::BEYOND_HEAD, &[&documents]).await
+    };
+    let found = match look.await {
+        Ok(rows) => rows,
+        Err(error) => return error.into(),
+    };
+    let is_found = |part: &&Part<'_>| {
+        found.iter().any(|row| row.try_get::<_, &str>(0).is_ok_and(|id| id == part.document()))
+    };
+    match parts.iter().find(is_found) {
+        Some(part) => {
+            let reason = "deltas are stored beyond its last number";
+            StoreError::damaged(&part.append.document, reason)
+        }
+        None => StoreError::unavailable(Cause::Conflict, "documents changed under the append"),
+    }
 }
 
 /// One document's part of the batch.
@@ -274,21 +297,21 @@ impl<'a> Columns<'a> {
     fn new(parts: &[Part<'a>]) -> Result<Self, StoreError> {
         let mut columns = Self::default();
         for (document, part) in parts.iter().enumerate() {
-            let document = super::read::signed(document as u64 + 1)?;
+            let document = values::signed(document as u64 + 1)?;
             // The last one first: the join takes its rows out in the reverse of the order in which
             // it put them in, and numbers that arrive ascending leave the key's pages full rather
             // than half empty. Sorting in the statement would do the same for more time.
             for (at, delta) in part.fresh.iter().enumerate().rev() {
                 columns.delta_documents.push(document);
-                columns.places.push(super::read::signed(at as u64 + 1)?);
+                columns.places.push(values::signed(at as u64 + 1)?);
                 columns.ids.push(delta.id.as_str());
                 columns.clients.push(delta.client.as_str());
                 columns.data.push(JsonParameter(delta.data()));
-                columns.clocks.push(JsonParameter(super::read::clock_json(&delta.clock)?));
-                columns.timestamps.push(super::read::signed(delta.timestamp)?);
+                columns.clocks.push(JsonParameter(values::clock_json(&delta.clock)?));
+                columns.timestamps.push(values::signed(delta.timestamp)?);
             }
             columns.documents.push(part.document());
-            columns.added.push(super::read::signed(part.fresh.len() as u64)?);
+            columns.added.push(values::signed(part.fresh.len() as u64)?);
         }
         Ok(columns)
     }

@@ -16,7 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::StoreError;
+use crate::error::OpenError;
 
 use super::connection_string::ConnectionSettings;
 use super::failure::is_tls_failure;
@@ -59,7 +59,7 @@ impl Connector {
         settings: &ConnectionSettings,
         session_settings: &[(&str, String)],
         link: Arc<Link>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, OpenError> {
         let calls: Vec<String> = session_settings
             .iter()
             .map(|(name, value)| format!("set_config('{name}', '{value}', false)"))

@@ -1,4 +1,5 @@
-//! What an error of PostgreSQL means to the caller: try again, or don't.
+//! What an error of PostgreSQL means to the caller: whether the edit or the store is at fault, and what
+//! an operator has to look at.
 
 use std::error::Error as _;
 
@@ -6,10 +7,7 @@ use deadpool_postgres::{HookError, PoolError};
 use rustls::CertificateError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::error::StoreError;
-
-/// The source file of PostgreSQL that opens, reads and extends the files of tables, in all versions.
-const STORAGE_MANAGER: &str = "md.c";
+use crate::error::{Cause, OpenError, StoreError};
 
 /// Whether the statement would have stored something twice.
 pub(super) fn is_repeat(error: &tokio_postgres::Error) -> bool {
@@ -24,29 +22,55 @@ pub(super) fn is_tls_failure(error: &tokio_postgres::Error) -> bool {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(database) = error.as_db_error() else {
-            let mut text = with_causes(&error);
-            if let Some(hint) = tls_hint(&error, &text) {
-                text = format!("{text}: {hint}");
-            }
-            // What is left then can't be helped by trying again: a value that a column can't hold,
-            // a server that demands another way to authenticate, or isn't the one it should be.
-            return if error.is_closed() || (is_io(&error) && !is_tls_failure(&error)) {
-                Self::Unavailable(text)
-            } else {
-                Self::Refused(text)
-            };
+            return on_this_side(&error);
         };
         // Message and code only: the detail repeats stored values.
         let (message, code) = (database.message(), database.code().code());
         let text = format!("{message} ({code})");
-        match database_hint(code, message) {
-            Some(hint) => Self::Refused(format!("{text}: {hint}")),
-            None if is_panic(database) || is_file_trouble(code, database.file()) => {
-                Self::Unavailable(text)
-            }
-            None => classify(code, text),
+        if let Some((cause, hint)) = hint(code, message) {
+            return Self::unavailable(cause, format!("{text}: {hint}"));
+        }
+        match meaning(code, database.file(), is_panic(database)) {
+            Meaning::Edit => Self::EditRefused(text),
+            Meaning::Store(cause) => Self::unavailable(cause, text),
         }
     }
+}
+
+impl From<tokio_postgres::Error> for OpenError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+/// An error without a code of the server's.
+fn on_this_side(error: &tokio_postgres::Error) -> StoreError {
+    let mut text = with_causes(error);
+    if let Some(hint) = tls_hint(error, &text) {
+        text = format!("{text}: {hint}");
+    }
+    // The driver keeps the kind to itself, but for its words.
+    let kind = error.to_string();
+    let is = |kinds: &[&str]| kinds.iter().any(|known| kind.starts_with(known));
+    if is(&["error serializing parameter", "error encoding message"]) {
+        return StoreError::EditRefused(text);
+    }
+    let cause = if is_tls_failure(error) {
+        Cause::Encryption
+    } else if error.is_closed() || is_io(error) {
+        Cause::Unreachable
+    } else if is(&["authentication error"]) {
+        Cause::CredentialsRefused
+    } else if is(&["error performing TLS handshake"]) {
+        Cause::Encryption
+    } else if is(&["timeout waiting for server"]) {
+        Cause::Timeout
+    } else if is(&["error deserializing column", "invalid column", "query returned"]) {
+        Cause::SchemaMissing
+    } else {
+        Cause::Misconfigured
+    };
+    StoreError::unavailable(cause, text)
 }
 
 /// Whether the server itself failed, as it does when it can't write its log: it starts again.
@@ -54,32 +78,142 @@ fn is_panic(error: &DbError) -> bool {
     error.parsed_severity() == Some(Severity::Panic)
 }
 
-/// Whether the files of a table could not be used for a reason that has no code of its own: a quota
-/// or a limit on their size is an internal error (XX000), a file system that became read-only a
-/// lack of privilege (42501). A full disk has one (53100), and so have damaged files (XX001).
-fn is_file_trouble(code: &str, source: Option<&str>) -> bool {
-    source == Some(STORAGE_MANAGER) && matches!(code, "XX000" | "42501")
+/// What an error of the database means in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// The data of the edit can't be stored.
+    Edit,
+    /// Whatever the edit is, the store can't do its work.
+    Store(Cause),
 }
 
-/// What to do about an error that no waiting helps.
-fn database_hint(code: &str, message: &str) -> Option<&'static str> {
+use Meaning::{Edit, Store};
+
+/// By the code, or its class: the first that it begins with counts. Every class of the appendix "PostgreSQL
+/// Error Codes" is here; one that is not would be [`Cause::Other`] too.
+const MEANINGS: [(&str, Meaning); 55] = [
+    ("00", Store(Cause::Other)),
+    ("01", Store(Cause::Other)),
+    ("02", Store(Cause::Other)),
+    ("03", Store(Cause::Other)),
+    ("08", Store(Cause::Unreachable)),
+    ("09", Store(Cause::Other)),
+    // A plan that was made for other columns, among others.
+    ("0A", Store(Cause::SchemaMissing)),
+    ("0B", Store(Cause::Other)),
+    ("0F", Store(Cause::Other)),
+    ("0L", Store(Cause::PermissionMissing)),
+    ("0P", Store(Cause::PermissionMissing)),
+    ("0Z", Store(Cause::Other)),
+    ("10", Store(Cause::Other)),
+    ("20", Store(Cause::Other)),
+    ("21", Store(Cause::Other)),
+    ("22", Edit),
+    // A column that somebody else added: this program leaves none of its own out.
+    ("23502", Store(Cause::SchemaMissing)),
+    ("23", Edit),
+    ("24", Store(Cause::Other)),
+    // A server that was made a standby: the next connection finds the new primary.
+    ("25006", Store(Cause::ReadOnly)),
+    ("25P03", Store(Cause::Interrupted)),
+    ("25P04", Store(Cause::Interrupted)),
+    ("25", Store(Cause::Other)),
+    // The connection has lost its prepared statements; it is thrown away.
+    ("26", Store(Cause::Interrupted)),
+    ("27", Store(Cause::Other)),
+    ("28", Store(Cause::CredentialsRefused)),
+    ("2B", Store(Cause::PermissionMissing)),
+    ("2D", Store(Cause::Other)),
+    ("2F", Store(Cause::Other)),
+    ("34", Store(Cause::Other)),
+    ("38", Store(Cause::Other)),
+    ("39", Store(Cause::Other)),
+    ("3B", Store(Cause::Other)),
+    ("3D", Store(Cause::DatabaseMissing)),
+    ("3F", Store(Cause::SchemaMissing)),
+    ("40", Store(Cause::Conflict)),
+    ("42501", Store(Cause::PermissionMissing)),
+    ("42", Store(Cause::SchemaMissing)),
+    ("44", Store(Cause::Other)),
+    ("53100", Store(Cause::DiskFull)),
+    ("53", Store(Cause::Overloaded)),
+    ("54", Edit),
+    ("55006", Store(Cause::Conflict)),
+    ("55P03", Store(Cause::Conflict)),
+    ("55", Store(Cause::Other)),
+    ("57P04", Store(Cause::DatabaseMissing)),
+    ("57", Store(Cause::Interrupted)),
+    ("58", Store(Cause::DiskFailing)),
+    ("72", Store(Cause::Conflict)),
+    ("F0", Store(Cause::Misconfigured)),
+    ("HV", Store(Cause::Other)),
+    ("P0", Store(Cause::Other)),
+    ("XX001", Store(Cause::Damaged)),
+    ("XX002", Store(Cause::Damaged)),
+    ("XX", Store(Cause::Other)),
+];
+
+/// Where the code alone would mislead: the code and the source file that raises it, which is the same in
+/// all versions.
+const MEANINGS_BY_SOURCE: [(&str, &str, Cause); 5] = [
+    // A quota or a limit on the size of files is an internal error, a file system that became read-only a lack
+    // of privilege. A full disk has a code of its own, and so have damaged files.
+    ("XX000", "md.c", Cause::DiskFailing),
+    ("42501", "md.c", Cause::DiskFailing),
+    // No partition takes rows of today.
+    ("23514", "execPartition.c", Cause::SchemaMissing),
+    // Numbers of transactions have run out: nothing is written until the tables are vacuumed.
+    ("54000", "varsup.c", Cause::ReadOnly),
+    ("54000", "multixact.c", Cause::ReadOnly),
+];
+
+fn meaning(code: &str, source: Option<&str>, is_panic: bool) -> Meaning {
+    let by_source = MEANINGS_BY_SOURCE
+        .iter()
+        .find(|(of_code, of_source, _)| *of_code == code && Some(*of_source) == source)
+        .map(|(_, _, cause)| Store(*cause));
+    let by_code = || MEANINGS.iter().find(|(start, _)| code.starts_with(start)).map(|it| it.1);
+    match by_source.or_else(by_code).unwrap_or(Store(Cause::Other)) {
+        Edit | Store(Cause::Other) if is_panic => Store(Cause::Interrupted),
+        meaning => meaning,
+    }
+}
+
+/// What to do about some errors, by code and a part of the message.
+fn hint(code: &str, message: &str) -> Option<(Cause, &'static str)> {
     let hints = [
-        ("28000", "no encryption", "the server may demand TLS: use sslmode=require or stricter"),
-        ("28000", "client certificate", "give it by sslcert and sslkey (SSL Certificate, SSL Key)"),
+        (
+            "28000",
+            "no encryption",
+            Cause::CredentialsRefused,
+            "the server may demand TLS: use sslmode=require or stricter",
+        ),
+        (
+            "28000",
+            "client certificate",
+            Cause::CredentialsRefused,
+            "give it by sslcert and sslkey (SSL Certificate, SSL Key)",
+        ),
         // A pooler has the code of a violated protocol for nearly everything.
         (
             "08P01",
             "startup parameter",
+            Cause::Misconfigured,
             "set `options` of the connection string for the role instead (ALTER ROLE … SET …), or \
              connect to the database itself",
         ),
-        ("08P01", "no such database", "add it to the pooler's [databases]"),
-        ("08P01", "statement pooling", "set the pooler's pool_mode to transaction or session"),
+        ("08P01", "no such database", Cause::DatabaseMissing, "add it to the pooler's [databases]"),
+        (
+            "08P01",
+            "statement pooling",
+            Cause::Misconfigured,
+            "set the pooler's pool_mode to transaction or session",
+        ),
     ];
     hints
         .iter()
-        .find(|(of_code, part, _)| *of_code == code && message.contains(part))
-        .map(|(_, _, hint)| *hint)
+        .find(|(of_code, part, ..)| *of_code == code && message.contains(part))
+        .map(|(_, _, cause, hint)| (*cause, *hint))
 }
 
 fn tls_hint(error: &tokio_postgres::Error, text: &str) -> Option<&'static str> {
@@ -141,32 +275,19 @@ fn is_disagreement(error: &rustls::Error) -> bool {
     }
 }
 
-fn classify(code: &str, text: String) -> StoreError {
-    match code {
-        "40001" | "40P01" | "40003" => StoreError::Conflict(text),
-        // The server ended the statement or the connection, or a lock was not free in time.
-        "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => {
-            StoreError::Unavailable(text)
-        }
-        // A server that was made a standby: the next connection finds the new primary.
-        "25006" => StoreError::Unavailable(text),
-        // The connection has lost its prepared statements; it is thrown away.
-        "26000" => StoreError::Unavailable(text),
-        "3F000" | "42P01" | "42703" | "42883" => StoreError::Schema(text),
-        // Connection trouble; too little memory, disk or connections; errors of the system.
-        _ if ["08", "53", "58"].iter().any(|class| code.starts_with(class)) => {
-            StoreError::Unavailable(text)
-        }
-        _ => StoreError::Refused(text),
-    }
-}
-
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => error.into(),
-            PoolError::PostCreateHook(HookError::Message(text)) => Self::Refused(text.into_owned()),
-            other => Self::Unavailable(with_causes(&other)),
+            // Nothing of an edit has been sent yet, so it can't be at fault.
+            PoolError::Backend(error) => match error.into() {
+                Self::EditRefused(text) => Self::unavailable(Cause::Misconfigured, text),
+                other => other,
+            },
+            PoolError::PostCreateHook(HookError::Message(text)) => {
+                Self::unavailable(Cause::Misconfigured, text)
+            }
+            PoolError::Timeout(_) => Self::unavailable(Cause::Overloaded, error.to_string()),
+            other => Self::unavailable(Cause::Unreachable, with_causes(&other)),
         }
     }
 }
@@ -198,24 +319,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_code_says_whether_to_repeat() {
-        for code in [
-            "08006", "08000", "40001", "40P01", "53300", "53100", "57P01", "57P02", "57P03",
-            "57014", "55P03", "25006", "26000", "58030",
-        ] {
-            assert!(classify(code, String::new()).is_transient(), "{code}");
-        }
-        for code in ["22001", "22P05", "23505", "28P01", "3D000", "42P01", "42501", "XX001"] {
-            assert!(!classify(code, String::new()).is_transient(), "{code}");
-        }
-        assert!(matches!(classify("42P01", String::new()), StoreError::Schema(_)));
-        assert!(is_file_trouble("XX000", Some("md.c")), "a quota");
-        assert!(is_file_trouble("42501", Some("md.c")), "a read-only file system");
-        assert!(!is_file_trouble("XX001", Some("md.c")), "a damaged file");
-        assert!(!is_file_trouble("42501", Some("aclchk.c")), "a missing privilege");
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
 
 use super::session::{Connections, Session};
@@ -94,8 +94,8 @@ impl Migrator {
     /// What the database has and lacks. Changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Schema`] when this program can't work with what is there.
-    pub async fn status(&self) -> Result<MigrationStatus, StoreError> {
+    /// [`OpenError::Schema`] when this program can't work with what is there.
+    pub async fn status(&self) -> Result<MigrationStatus, OpenError> {
         self.connections
             .within(async {
                 let session = self.connections.session().await?;
@@ -112,7 +112,7 @@ impl Migrator {
     ///
     /// # Errors
     /// As [`Migrator::status`].
-    pub async fn plan(&self) -> Result<Vec<Migration>, StoreError> {
+    pub async fn plan(&self) -> Result<Vec<Migration>, OpenError> {
         Ok(self.status().await?.pending)
     }
 
@@ -120,9 +120,9 @@ impl Migrator {
     /// processes may apply one in between.
     ///
     /// # Errors
-    /// As [`Migrator::status`]; [`StoreError::Timeout`] when another process holds the lock for
-    /// too long; whatever the database says about a migration. Those before it stay applied.
-    pub async fn run(&self) -> Result<Vec<Migration>, StoreError> {
+    /// As [`Migrator::status`]; [`OpenError::Unavailable`] when another process holds the lock
+    /// for too long; whatever the database says about a migration. Those before it stay applied.
+    pub async fn run(&self) -> Result<Vec<Migration>, OpenError> {
         let session = self.connections.within(self.connections.session()).await?;
         let mut applied = Vec::new();
         loop {
@@ -131,13 +131,13 @@ impl Migrator {
             let pending = self.connections.within(async {
                 let status = self.read_status(&session).await?;
                 session.run(CREATE_TABLE).await?;
-                Ok(status.pending)
+                Ok::<_, OpenError>(status.pending)
             });
             let Some(next) = pending.await?.first().copied() else {
                 break;
             };
             let apply = tokio::time::timeout(MIGRATION_TIMEOUT, apply(&session, &next));
-            apply.await.map_err(|_| StoreError::Timeout(MIGRATION_TIMEOUT))??;
+            apply.await.map_err(|_| StoreError::timeout(MIGRATION_TIMEOUT))??;
             tracing::info!(migration = next.version, "applied a migration");
             applied.push(next);
         }
@@ -146,7 +146,7 @@ impl Migrator {
         Ok(applied)
     }
 
-    async fn begin_locked(&self, session: &Session) -> Result<(), StoreError> {
+    async fn begin_locked(&self, session: &Session) -> Result<(), OpenError> {
         let settings = format!(
             "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
             MIGRATION_TIMEOUT.as_millis(),
@@ -165,12 +165,12 @@ impl Migrator {
             Ok(Err(error)) if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 Err(error.into())
             }
-            _ => Err(StoreError::Timeout(self.lock_timeout)),
+            _ => Err(StoreError::timeout(self.lock_timeout).into()),
         }
     }
 
     /// Inside of a transaction.
-    async fn read_status(&self, session: &Session) -> Result<MigrationStatus, StoreError> {
+    async fn read_status(&self, session: &Session) -> Result<MigrationStatus, OpenError> {
         let mut columns: Vec<(String, String)> = Vec::new();
         for row in session.rows_in_transaction(COLUMNS, &[]).await? {
             columns.push((row.try_get(0)?, row.try_get(1)?));
@@ -201,22 +201,21 @@ impl Migrator {
     }
 }
 
-fn foreign(table: &str) -> StoreError {
-    StoreError::Schema(format!(
+fn foreign(table: &str) -> OpenError {
+    OpenError::Schema(format!(
         "the table {table} was made by another program and has other columns than this one needs: \
          use another database or schema"
     ))
 }
 
 /// Ends the transaction.
-async fn apply(session: &Session, migration: &Migration) -> Result<(), StoreError> {
-    let failed = |error: tokio_postgres::Error| match StoreError::from(error) {
-        error if error.is_transient() => error,
-        error => StoreError::Schema(format!("migration {}: {error}", migration.version)),
-    };
-    session.run(migration.sql).await.map_err(failed)?;
-    let record = session.ready(RECORD).await.map_err(failed)?;
+async fn apply(session: &Session, migration: &Migration) -> Result<(), OpenError> {
     let checksum = migration.checksum();
-    session.count(&record, &[&migration.version, &checksum]).await.map_err(failed)?;
-    session.commit().await.map_err(failed)
+    let apply = async {
+        session.run(migration.sql).await?;
+        let record = session.ready(RECORD).await?;
+        session.count(&record, &[&migration.version, &checksum]).await?;
+        session.commit().await
+    };
+    apply.await.map_err(|error| migration.failed(error.into()))
 }

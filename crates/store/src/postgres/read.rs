@@ -1,6 +1,5 @@
 //! Values on their way to and from the columns.
 
-use synckit_engine::clock::VectorClock;
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Epoch, Position, Seq};
@@ -8,28 +7,10 @@ use tokio_postgres::Row;
 
 use crate::contract::{DocumentRecord, NumberedDelta, StoredSnapshot};
 use crate::error::StoreError;
-
-pub(super) fn signed(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number)
-        .map_err(|_| StoreError::Refused(format!("{number} is too large for the database")))
-}
+use crate::values::{self, clock};
 
 pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, StoreError> {
-    let number: i64 = row.try_get(column)?;
-    u64::try_from(number)
-        .map_err(|_| StoreError::Refused(format!("the database holds {number} for a counter")))
-}
-
-pub(super) fn clock_json(clock: &VectorClock) -> Result<String, StoreError> {
-    if let Some((client, counter)) = clock.iter().find(|entry| signed(entry.1).is_err()) {
-        return Err(StoreError::Refused(format!("counter {counter} of {client} is too large")));
-    }
-    serde_json::to_string(clock)
-        .map_err(|error| StoreError::Refused(format!("write a vector clock: {error}")))
-}
-
-pub(super) fn clock(id: &DocumentId, json: &str) -> Result<VectorClock, StoreError> {
-    serde_json::from_str(json).map_err(|error| damaged(id, format!("vector clock: {error}")))
+    values::unsigned(row.try_get(column)?)
 }
 
 /// A row of the columns epoch, head, snapshot, its clock, its number, and two times.
@@ -71,7 +52,7 @@ pub(super) fn delta(
 ) -> Result<NumberedDelta, StoreError> {
     let seq = Seq(unsigned(row, first)?);
     let part = |what: &str, error: &dyn std::fmt::Display| {
-        damaged(document, format!("{what} of delta {}: {error}", seq.0))
+        StoreError::damaged(document, format!("{what} of delta {}: {error}", seq.0))
     };
     let changes =
         Delta::parse_data(row.try_get(first + 3)?).map_err(|error| part("data", &error))?;
@@ -83,8 +64,4 @@ pub(super) fn delta(
         changes,
     };
     Ok(NumberedDelta { seq, delta })
-}
-
-fn damaged(document: &DocumentId, reason: String) -> StoreError {
-    StoreError::Damaged { document: document.clone(), reason }
 }

@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 
 use super::PostgresOptions;
 use super::connect::{Connector, Link};
@@ -49,7 +49,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Opens nothing yet.
-    pub(super) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub(super) fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
         let call_timeout = options.call_timeout;
         let settings = session_settings(call_timeout);
         let link = Arc::new(Link::default());
@@ -68,19 +68,19 @@ impl Connections {
             .runtime(Runtime::Tokio1)
             .post_create(check)
             .build()
-            .map_err(|error| StoreError::Refused(format!("connection pool: {error}")))?;
+            .map_err(|error| OpenError::Configuration(format!("connection pool: {error}")))?;
         let begin_pooled = begin_with(&settings).into();
         Ok(Self { pool, link, begin_pooled, call_timeout })
     }
 
     /// Runs `work` until its deadline.
-    pub(super) async fn within<T>(
+    pub(super) async fn within<T, E: From<StoreError>>(
         &self,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         match tokio::time::timeout(self.call_timeout, work).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::Timeout(self.call_timeout)),
+            Err(_) => Err(StoreError::timeout(self.call_timeout).into()),
         }
     }
 

@@ -107,6 +107,17 @@ JOIN deltas ON deltas.document_id = wanted.document_id AND deltas.id = wanted.id
     types: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY],
 };
 
+/// Which of the documents have deltas above their heads, or deltas and no row of their own.
+pub(super) const BEYOND_HEAD: Statement = Statement {
+    text: r#"
+SELECT wanted.id FROM unnest($1::text[]) AS wanted (id)
+LEFT JOIN documents ON documents.id = wanted.id
+WHERE EXISTS (
+    SELECT FROM deltas WHERE document_id = wanted.id AND seq > coalesce(documents.head_seq, 0))
+"#,
+    types: &[Type::TEXT_ARRAY],
+};
+
 /// One statement sees one moment: head and snapshot belong together.
 pub(super) const GET: Statement = Statement {
     text: r#"

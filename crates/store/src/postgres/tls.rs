@@ -16,7 +16,7 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::StoreError;
+use crate::error::OpenError;
 
 /// How a connection is encrypted and whom it trusts; the modes of libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,7 @@ pub struct TlsSettings {
 }
 
 /// Reads the certificates.
-pub(super) fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect, StoreError> {
+pub(super) fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect, OpenError> {
     // Named here, because a default of the process would be one more thing that a caller must set.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Verifier {
@@ -67,13 +67,13 @@ pub(super) fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect, Sto
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| StoreError::Refused(format!("TLS: {error}")))?
+        .map_err(|error| OpenError::Configuration(format!("TLS: {error}")))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let config = match (&settings.client_certificate, &settings.client_key) {
         (Some(certificate), Some(key)) => {
             let refused = |error: &dyn std::fmt::Display| {
-                StoreError::Refused(format!("client key {}: {error}", key.display()))
+                OpenError::Configuration(format!("client key {}: {error}", key.display()))
             };
             let chain = certificates("client certificate", certificate)?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| refused(&error))?;
@@ -84,7 +84,7 @@ pub(super) fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect, Sto
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn trusted(file: Option<&Path>) -> Result<Trusted, StoreError> {
+fn trusted(file: Option<&Path>) -> Result<Trusted, OpenError> {
     let certificates = match file {
         Some(file) => certificates("root certificate", file)?,
         None => rustls_native_certs::load_native_certs().certs,
@@ -94,7 +94,10 @@ fn trusted(file: Option<&Path>) -> Result<Trusted, StoreError> {
         Some(file) => {
             for certificate in &certificates {
                 roots.add(certificate.clone()).map_err(|error| {
-                    StoreError::Refused(format!("root certificate {}: {error}", file.display()))
+                    OpenError::Configuration(format!(
+                        "root certificate {}: {error}",
+                        file.display()
+                    ))
                 })?;
             }
         }
@@ -104,14 +107,14 @@ fn trusted(file: Option<&Path>) -> Result<Trusted, StoreError> {
     if roots.is_empty() {
         let text = "this machine has no root certificates: install them (ca-certificates) or name \
             a file of them by sslrootcert (Root Certificate)";
-        return Err(StoreError::Refused(text.to_owned()));
+        return Err(OpenError::Configuration(text.to_owned()));
     }
     Ok(Trusted { roots, certificates })
 }
 
-fn certificates(what: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+fn certificates(what: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, OpenError> {
     let refused = |error: &dyn std::fmt::Display| {
-        StoreError::Refused(format!("{what} {}: {error}", file.display()))
+        OpenError::Configuration(format!("{what} {}: {error}", file.display()))
     };
     let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)

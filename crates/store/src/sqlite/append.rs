@@ -6,9 +6,10 @@ use synckit_engine::ids::{ClientId, DocumentId};
 
 use crate::contract::{Append, Appended, check_batch};
 use crate::error::StoreError;
+use crate::values;
 
 use super::group::Group;
-use super::row::{self, StoredClock, StoredId};
+use super::row::{StoredClock, StoredId};
 use super::writer::Work;
 
 /// What a delta takes in the file besides its data, about: ids, clock, and its places in the
@@ -51,7 +52,7 @@ impl EncodedDelta {
             client: delta.client.clone(),
             clock: StoredClock::of(delta)?,
             data: delta.data(),
-            timestamp: row::signed(delta.timestamp)?,
+            timestamp: values::signed(delta.timestamp)?,
         })
     }
 }

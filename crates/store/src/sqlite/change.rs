@@ -9,6 +9,7 @@ use synckit_engine::position::{Epoch, Seq};
 
 use crate::contract::StoredSnapshot;
 use crate::error::StoreError;
+use crate::values;
 
 use super::group::Group;
 use super::recent::Document;
@@ -68,7 +69,7 @@ impl Work for SaveSnapshot {
         if newest > Some(seq) {
             return Ok(Ok(false));
         }
-        let clock = row::clock_json(&self.snapshot.clock)?;
+        let clock = values::clock_json(&self.snapshot.clock)?;
         connection.prepare_cached(statements::SAVE_SNAPSHOT)?.execute((
             key,
             seq,

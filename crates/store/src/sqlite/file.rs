@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::StoreError;
+use crate::error::{OpenError, StoreError};
 
 use super::failure::unusable;
 
@@ -44,7 +44,7 @@ pub(super) struct DatabaseFile {
 impl DatabaseFile {
     /// Takes the file for this process, or says who has it. Creates nothing but the file beside it
     /// that is locked; that one stays, since to remove it would race with the next who locks it.
-    pub(super) fn claim(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
         let path = resolve(path)?;
         let mut lock_path = OsString::from(&path);
         lock_path.push(".lock");
@@ -71,7 +71,7 @@ impl DatabaseFile {
 
     /// The connection that writes. Makes the file when there is none; refuses, unchanged, one that
     /// another program made.
-    pub(super) fn open_writer(&self) -> Result<Connection, StoreError> {
+    pub(super) fn open_writer(&self) -> Result<Connection, OpenError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -106,7 +106,7 @@ impl DatabaseFile {
     }
 
     /// Makes the names of new files survive a loss of power; SQLite sees to their content.
-    pub(super) fn sync_directory(&self) -> Result<(), StoreError> {
+    pub(super) fn sync_directory(&self) -> Result<(), OpenError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
         synced.map_err(|error| unusable(directory, &error))
@@ -114,7 +114,7 @@ impl DatabaseFile {
 }
 
 /// Refuses a file that another program made.
-fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+fn check_owner(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let text = "SELECT (SELECT application_id FROM pragma_application_id), \
         (SELECT count(*) FROM sqlite_schema)";
     let found: Result<(i32, i64), _> =
@@ -130,7 +130,7 @@ fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     if is_ours {
         return Ok(());
     }
-    Err(StoreError::Schema(format!(
+    Err(OpenError::Schema(format!(
         "{} was made by another program; choose another path",
         path.display()
     )))
@@ -138,7 +138,7 @@ fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
 
 /// A connection that only looks, also beside a process that uses the file. None when there is no
 /// file; none is made.
-pub(super) fn look_into(path: &Path) -> Result<Option<Connection>, StoreError> {
+pub(super) fn look_into(path: &Path) -> Result<Option<Connection>, OpenError> {
     let path = resolve(path)?;
     match path.try_exists() {
         Ok(true) => {}
@@ -165,7 +165,7 @@ fn prepare(connection: &Connection, cache_kib: i64) -> Result<(), rusqlite::Erro
 }
 
 /// The one name of the file, however it was written, so that two processes lock the same.
-fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     match std::fs::canonicalize(path) {
         Ok(found) if found.is_dir() => {
             return Err(unusable(&found, &"this is a directory; expected the path of a file"));
@@ -194,6 +194,6 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-fn refused(path: &Path, error: &io::Error) -> StoreError {
+fn refused(path: &Path, error: &io::Error) -> OpenError {
     unusable(path, &format!("{error}; choose a path where this program may make and write files"))
 }

@@ -9,8 +9,10 @@ use synckit_engine::position::{Epoch, Seq};
 
 use crate::contract::Delivery;
 use crate::error::StoreError;
+use crate::values;
 
 use super::append::EncodedDelta;
+use super::failure::is_taken;
 use super::recent::{Document, Recent};
 use super::row;
 use super::statements;
@@ -107,22 +109,30 @@ impl<'a> Group<'a> {
                 continue;
             }
             document.head += 1;
-            let number = self.add_delta.insert((
-                document.key,
-                document.head,
-                &delta.id,
-                delta.client.as_str(),
-                &delta.data,
-                &delta.clock,
-                delta.timestamp,
-                self.now,
-            ))?;
-            self.add_recent.execute((document.key, document.head, number))?;
+            self.add(document, delta).map_err(|error| match is_taken(&error) {
+                true => StoreError::damaged(id, "deltas are stored beyond its last number"),
+                false => error.into(),
+            })?;
             self.recent.add(id, document, delta.id.clone());
             deliveries.push(Delivery::Stored(Seq(document.head.cast_unsigned())));
         }
         self.appended.insert(document.key);
         Ok((self.epoch(document.key), deliveries))
+    }
+
+    /// Adds the delta that becomes the document's head.
+    fn add(&mut self, document: Document, delta: &EncodedDelta) -> Result<(), rusqlite::Error> {
+        let number = self.add_delta.insert((
+            document.key,
+            document.head,
+            &delta.id,
+            delta.client.as_str(),
+            &delta.data,
+            &delta.clock,
+            delta.timestamp,
+            self.now,
+        ))?;
+        self.add_recent.execute((document.key, document.head, number)).map(drop)
     }
 
     fn find_delta(
@@ -187,7 +197,7 @@ impl<'a> Group<'a> {
         row::merge_recent(self.connection, id, key, &mut raised)?;
         let mut raise = self.connection.prepare_cached(statements::RAISE_CLOCK)?;
         for (client, counter) in raised.iter() {
-            raise.execute((key, client.as_str(), row::signed(counter)?))?;
+            raise.execute((key, client.as_str(), values::signed(counter)?))?;
         }
         // The last one takes away what the others look at.
         for statement in [

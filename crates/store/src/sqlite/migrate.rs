@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error::StoreError;
+use crate::error::{Cause, OpenError, StoreError};
 use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
 
 use super::file::{APPLICATION_ID, DatabaseFile, look_into};
@@ -54,9 +54,9 @@ impl Migrator {
     /// that isn't there lacks everything.
     ///
     /// # Errors
-    /// [`StoreError::Schema`] when this program can't work with what is there;
-    /// [`StoreError::Refused`] when the path is none of a file that it can read.
-    pub async fn status(&self) -> Result<MigrationStatus, StoreError> {
+    /// [`OpenError::Schema`] when this program can't work with what is there;
+    /// [`OpenError::Configuration`] when the path is none of a file that it can read.
+    pub async fn status(&self) -> Result<MigrationStatus, OpenError> {
         self.on_a_thread(|path, known| {
             let applied = match look_into(path)? {
                 Some(connection) => applied(&connection)?,
@@ -72,16 +72,16 @@ impl Migrator {
     ///
     /// # Errors
     /// As [`Migrator::status`].
-    pub async fn plan(&self) -> Result<Vec<Migration>, StoreError> {
+    pub async fn plan(&self) -> Result<Vec<Migration>, OpenError> {
         Ok(self.status().await?.pending)
     }
 
     /// Applies what is missing; the answer names it. Makes the file when there is none.
     ///
     /// # Errors
-    /// As [`Migrator::status`]; [`StoreError::Refused`] while another process uses the file;
+    /// As [`Migrator::status`]; [`OpenError::Configuration`] while another process uses the file;
     /// whatever SQLite says about a migration. Those before it stay applied.
-    pub async fn run(&self) -> Result<Vec<Migration>, StoreError> {
+    pub async fn run(&self) -> Result<Vec<Migration>, OpenError> {
         self.on_a_thread(|path, known| {
             let file = DatabaseFile::claim(path)?;
             let mut connection = file.open_writer()?;
@@ -94,19 +94,22 @@ impl Migrator {
 
     async fn on_a_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Path, &'static [Migration]) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&Path, &'static [Migration]) -> Result<T, OpenError> + Send + 'static,
+    ) -> Result<T, OpenError> {
         let Self { path, known } = self.clone();
-        tokio::task::spawn_blocking(move || work(&path, known))
-            .await
-            .map_err(|_| StoreError::Unavailable("opening the file has stopped".into()))?
+        tokio::task::spawn_blocking(move || work(&path, known)).await.map_err(|_| stopped())?
     }
 }
 
+/// Only a panic on the thread that opens a file.
+pub(super) fn stopped() -> OpenError {
+    StoreError::unavailable(Cause::Interrupted, "opening the file has stopped").into()
+}
+
 /// Says whose schema it is.
-pub(super) fn in_file(path: &Path, error: StoreError) -> StoreError {
+pub(super) fn in_file(path: &Path, error: OpenError) -> OpenError {
     match error {
-        StoreError::Schema(text) => StoreError::Schema(format!("{}: {text}", path.display())),
+        OpenError::Schema(text) => OpenError::Schema(format!("{}: {text}", path.display())),
         other => other,
     }
 }
@@ -115,12 +118,10 @@ pub(super) fn in_file(path: &Path, error: StoreError) -> StoreError {
 pub(super) fn run(
     connection: &mut Connection,
     known: &'static [Migration],
-) -> Result<Vec<Migration>, StoreError> {
+) -> Result<Vec<Migration>, OpenError> {
     let pending = pending(known, &applied(connection)?)?;
     for migration in &pending {
-        apply(connection, migration).map_err(|error| {
-            StoreError::Schema(format!("migration {}: {error}", migration.version))
-        })?;
+        apply(connection, migration).map_err(|error| migration.failed(error.into()))?;
         tracing::info!(migration = migration.version, "applied a migration");
     }
     Ok(pending)

@@ -7,14 +7,12 @@ use synckit_engine::position::{Position, Seq};
 
 use crate::contract::{DeltaPage, DocumentRecord, NumberedDelta, PAGE_DELTAS_MAX, StoredSnapshot};
 use crate::error::StoreError;
+use crate::values::{self, PAGE_BYTES_MAX};
 
 use super::group::epoch;
 use super::readers::Deadline;
 use super::row;
 use super::statements;
-
-/// Bytes of data after which a page ends, so that large values don't fill a reader's memory.
-const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// The reading side of the store; cheap to clone into a read.
 #[derive(Debug, Clone, Copy)]
@@ -175,7 +173,7 @@ fn clock(connection: &Connection, id: &DocumentId, key: i64) -> Result<VectorClo
     let mut clock = VectorClock::new();
     while let Some(row) = rows.next()? {
         let client = ClientId::new(row::text(row, 0)?)
-            .map_err(|error| row::damaged(id, format!("client in the clock: {error}")))?;
+            .map_err(|error| StoreError::damaged(id, format!("client in the clock: {error}")))?;
         clock.raise(&client, row::unsigned(row, 1)?);
     }
     row::merge_recent(connection, id, key, &mut clock)?;
@@ -197,5 +195,5 @@ fn snapshot(
     };
     let seq = Seq(seq.cast_unsigned());
     let position = Position { seq, ..head.position };
-    Ok(Some(StoredSnapshot { bytes, clock: row::clock(id, &clock)?, position }))
+    Ok(Some(StoredSnapshot { bytes, clock: values::clock(id, &clock)?, position }))
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError};
 
 use super::file::DatabaseFile;
 
@@ -39,7 +39,7 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn check(self) -> Result<(), StoreError> {
-        if Instant::now() < self.end { Ok(()) } else { Err(StoreError::Timeout(self.allowed)) }
+        if Instant::now() < self.end { Ok(()) } else { Err(StoreError::timeout(self.allowed)) }
     }
 }
 
@@ -58,7 +58,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let allowed = self.call_timeout;
         let deadline = Deadline { end: Instant::now() + allowed, allowed };
-        let stopped = || StoreError::Unavailable("reading has stopped".into());
+        let stopped = || StoreError::unavailable(Cause::Interrupted, "reading has stopped");
         let done = async {
             let permits = Arc::clone(&self.permits);
             let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
@@ -72,7 +72,7 @@ impl Readers {
         };
         match tokio::time::timeout(allowed, done).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::Timeout(allowed)),
+            Err(_) => Err(StoreError::timeout(allowed)),
         }
     }
 }

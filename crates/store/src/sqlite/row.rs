@@ -10,19 +10,13 @@ use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::Seq;
 
 use crate::contract::NumberedDelta;
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError};
+use crate::values::{self, clock, clock_json, signed};
 
 use super::statements;
 
-pub(super) fn signed(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number)
-        .map_err(|_| StoreError::Refused(format!("{number} is too large for the database")))
-}
-
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
-    let number: i64 = row.get(column)?;
-    u64::try_from(number)
-        .map_err(|_| StoreError::Refused(format!("the database holds {number} for a counter")))
+    values::unsigned(row.get(column)?)
 }
 
 /// Microseconds since 1970.
@@ -39,25 +33,13 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> Result<SystemTime, StoreErro
     Ok(UNIX_EPOCH + Duration::from_micros(unsigned(row, column)?))
 }
 
-pub(super) fn clock_json(clock: &VectorClock) -> Result<String, StoreError> {
-    if let Some((client, counter)) = clock.iter().find(|entry| signed(entry.1).is_err()) {
-        return Err(StoreError::Refused(format!("counter {counter} of {client} is too large")));
-    }
-    serde_json::to_string(clock)
-        .map_err(|error| StoreError::Refused(format!("write a vector clock: {error}")))
-}
-
-pub(super) fn clock(id: &DocumentId, json: &str) -> Result<VectorClock, StoreError> {
-    serde_json::from_str(json).map_err(|error| damaged(id, format!("vector clock: {error}")))
-}
-
 pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, StoreError> {
-    row.get_ref(column)?.as_str().map_err(|error| StoreError::Refused(format!("stored: {error}")))
+    let damaged = |error| StoreError::unavailable(Cause::Damaged, format!("stored: {error}"));
+    row.get_ref(column)?.as_str().map_err(damaged)
 }
 
 pub(super) fn document_id(row: &Row<'_>, column: usize) -> Result<DocumentId, StoreError> {
-    DocumentId::new(text(row, column)?)
-        .map_err(|error| StoreError::Refused(format!("a stored id: {error}")))
+    values::document_id(text(row, column)?)
 }
 
 /// Who made a delta and what it adds to the clock, of a row that begins with these two columns.
@@ -70,8 +52,9 @@ pub(super) fn authorship(
     let name = text(row, 0)?;
     let client = match before {
         Some(before) if before.as_str() == name => before.clone(),
-        _ => ClientId::new(name)
-            .map_err(|error| damaged(document, format!("client of a delta: {error}")))?,
+        _ => ClientId::new(name).map_err(|error| {
+            StoreError::damaged(document, format!("client of a delta: {error}"))
+        })?,
     };
     let clock = match row.get_ref(1)? {
         ValueRef::Integer(_) => VectorClock::dot(&client, unsigned(row, 1)?),
@@ -110,8 +93,9 @@ pub(super) fn delta(
         id: DeltaId::from(row.get::<_, StoredId>(3)?),
         client,
         clock,
-        changes: Delta::parse_data(text(row, 4)?)
-            .map_err(|error| damaged(document, format!("data of delta {}: {error}", seq.0)))?,
+        changes: Delta::parse_data(text(row, 4)?).map_err(|error| {
+            StoreError::damaged(document, format!("data of delta {}: {error}", seq.0))
+        })?,
         timestamp: unsigned(row, 5)?,
     };
     Ok(NumberedDelta { seq, delta })
@@ -200,10 +184,6 @@ impl ToSql for StoredClock {
             Self::Json(text) => text.as_str().into(),
         })
     }
-}
-
-pub(super) fn damaged(document: &DocumentId, reason: String) -> StoreError {
-    StoreError::Damaged { document: document.clone(), reason }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError};
 
 use super::SqliteOptions;
 use super::file::DatabaseFile;
@@ -130,7 +130,9 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || thread.run())
-            .map_err(|error| StoreError::Unavailable(format!("start a thread: {error}")))?;
+            .map_err(|error| {
+                StoreError::unavailable(Cause::Overloaded, format!("start a thread: {error}"))
+            })?;
         let call_timeout = options.call_timeout;
         Ok(Self { queue: Some(sender), thread: Some(thread), call_timeout })
     }
@@ -153,7 +155,7 @@ impl Writer {
         };
         match tokio::time::timeout(self.call_timeout, done).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::Timeout(self.call_timeout)),
+            Err(_) => Err(StoreError::timeout(self.call_timeout)),
         }
     }
 }
@@ -169,7 +171,7 @@ impl Drop for Writer {
 }
 
 fn stopped() -> StoreError {
-    StoreError::Unavailable("the writer has stopped".into())
+    StoreError::unavailable(Cause::Interrupted, "the writer has stopped")
 }
 
 struct WriterThread {
@@ -248,7 +250,7 @@ impl WriterThread {
             };
             // Not the call's fault: the others would fail just so.
             if let Err(error) = &result
-                && error.is_transient()
+                && error.is_unavailable()
             {
                 lasting = Some(error.clone());
             }
@@ -284,7 +286,7 @@ impl WriterThread {
             call.run(&mut group)?;
         }
         if let Err(Unfilable { key, error }) = group.file_some(self.recent_max, &self.unfilable) {
-            if !error.is_transient() {
+            if !error.is_unavailable() {
                 tracing::warn!(key, error = %error, "filing the deltas of a document failed");
                 self.unfilable.insert(key);
             }

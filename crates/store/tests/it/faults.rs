@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use synckit_engine::position::{Position, Seq};
 use synckit_store::faulty::{Faults, FaultyProvider, FaultyStore, RetryingStore};
-use synckit_store::{
-    Append, Appended, Delivery, DeltaPage, DocumentStore, StorageProvider, StoreError,
-};
+use synckit_store::{Append, Appended, Cause, Delivery, DeltaPage, DocumentStore, StorageProvider};
 
 use crate::sqlite::{delta, document};
 
@@ -126,7 +124,7 @@ async fn append_until_answered(store: &dyn DocumentStore, batch: &[Append]) -> V
     for _ in 0..ATTEMPTS_MAX {
         match store.append(batch).await {
             Ok(appended) => return appended,
-            Err(error) => assert!(error.is_transient(), "{error}"),
+            Err(error) => assert!(error.is_unavailable(), "{error}"),
         }
     }
     panic!("append failed {ATTEMPTS_MAX} times")
@@ -215,11 +213,8 @@ async fn a_lost_answer_is_an_error_of_a_call_that_took_effect() {
         let faults = Faults::from_seed(1).with_percent(failing, losing);
         let faulty = FaultyStore::new(Arc::clone(&provider), faults);
         let error = faulty.get_or_create(&id).await.expect_err("a fault");
-        assert!(error.is_transient());
-        assert!(matches!(
-            (error, is_there),
-            (StoreError::Unavailable(_), false) | (StoreError::Timeout(_), true)
-        ));
+        let cause = if is_there { Cause::Timeout } else { Cause::Unreachable };
+        assert_eq!(error.cause(), Some(cause), "{error}");
         assert_eq!(provider.documents().exists(&id).await.expect("exists"), is_there);
         RetryingStore::new(faulty).exists(&id).await.expect_err("a hundred faults");
     }

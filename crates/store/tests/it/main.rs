@@ -5,6 +5,7 @@
 //! - [`streams`]: reading everything, page by page
 //! - [`postgres`]: the contract, in PostgreSQL, each test in a database of its own
 //! - [`postgres_full`]: a database without room for its tables, or for its log
+//! - [`postgres_operators`]: what operators change under a running server
 //! - [`postgres_waits`]: appends that meet another transaction
 //! - [`migrations`]: which schemas are brought up to date and which are refused
 //! - [`schemas`]: data of earlier versions, and schemas of later ones
@@ -21,6 +22,7 @@ mod outages;
 mod pgbouncer;
 mod postgres;
 mod postgres_full;
+mod postgres_operators;
 mod postgres_waits;
 mod schemas;
 mod sqlite;

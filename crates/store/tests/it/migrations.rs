@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use synckit_store::migrations::Migration;
 use synckit_store::postgres::PostgresProvider;
 use synckit_store::postgres::migrate::MIGRATIONS;
-use synckit_store::{StorageProvider, StoreError};
+use synckit_store::{Cause, OpenError, StorageProvider};
 use synckit_testkit::{Database, Postgres};
 use tokio_postgres::NoTls;
 
@@ -23,7 +23,7 @@ async fn database() -> (Database, PostgresProvider) {
 async fn run(
     provider: &PostgresProvider,
     migrations: &'static [Migration],
-) -> Result<Vec<Migration>, StoreError> {
+) -> Result<Vec<Migration>, OpenError> {
     provider.migrator().with_migrations(migrations).run().await
 }
 
@@ -55,9 +55,9 @@ async fn check_refused(
         migrator().plan().await.expect_err("refused"),
         migrator().run().await.expect_err("refused"),
     ] {
-        assert!(matches!(error, StoreError::Schema(_)), "{error:?}");
+        assert!(matches!(error, OpenError::Schema(_)), "{error:?}");
         assert!(error.to_string().contains(expected), "{error} lacks {expected:?}");
-        assert!(!error.is_transient());
+        assert!(error.is_configuration());
     }
     assert_eq!(tables(database).await, tables_before);
 }
@@ -184,7 +184,10 @@ async fn a_lock_that_is_never_freed_ends_the_wait() {
         let lock_timeout = std::time::Duration::from_millis(50);
         let migrator = provider.migrator().with_lock_timeout(lock_timeout);
         let error = migrator.run().await.unwrap_err();
-        assert!(matches!(error, StoreError::Timeout(after) if after == lock_timeout), "{error:?}");
+        assert!(
+            matches!(&error, OpenError::Unavailable(it) if it.cause == Cause::Timeout),
+            "{error:?}"
+        );
     };
     tokio::select! {
         () = waits => {}

@@ -5,7 +5,9 @@ use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
-use synckit_store::{Append, Delivery, DocumentStore, StorageProvider, StoreError};
+use synckit_store::{
+    Append, Cause, Delivery, DocumentStore, OpenError, StorageProvider, StoreError,
+};
 use synckit_testkit::{Database, Postgres};
 use tokio_postgres::NoTls;
 
@@ -29,14 +31,14 @@ pub(crate) async fn append_until_stored(store: &dyn DocumentStore, batch: &[Appe
     for _ in 0..100 {
         match store.append(batch).await {
             Ok(appended) => return appended[0].deliveries[0],
-            Err(error) => assert!(error.is_transient(), "{error:?}"),
+            Err(error) => assert!(error.is_unavailable(), "{error:?}"),
         }
     }
     panic!("append failed a hundred times")
 }
 
 #[tokio::test]
-async fn a_killed_database_is_a_transient_error_and_its_return_is_enough() {
+async fn a_killed_database_is_not_available_and_its_return_is_enough() {
     let postgres = Postgres::start_private().await;
     let database = postgres.create_database().await;
     let provider = provider(&database);
@@ -62,11 +64,12 @@ async fn a_killed_database_is_a_transient_error_and_its_return_is_enough() {
         store.delete(&id).await.unwrap_err(),
         store.deltas_after(&id, Position::default()).await.unwrap_err(),
         provider.check_health().await.unwrap_err(),
-        provider.migrator().run().await.unwrap_err(),
     ] {
-        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-        assert!(error.is_transient());
+        let killed = [Cause::Unreachable, Cause::Interrupted];
+        assert!(error.cause().is_some_and(|cause| killed.contains(&cause)), "{error:?}");
     }
+    let error = provider.migrator().run().await.unwrap_err();
+    assert!(matches!(error, OpenError::Unavailable(_)), "{error:?}");
 
     postgres.start_again().await;
     for counter in 1..=stored {
@@ -90,7 +93,7 @@ async fn an_append_that_is_killed_in_the_middle_is_whole_or_not_there() {
         for counter in 1.. {
             match store.append(&edit("doc", counter)).await {
                 Ok(_) => stored = counter,
-                Err(error) => return assert!(error.is_transient(), "{error:?}"),
+                Err(error) => return assert!(error.is_unavailable(), "{error:?}"),
             }
         }
     };
@@ -163,10 +166,8 @@ async fn a_call_that_waits_for_a_lock_ends_at_its_deadline() {
             store.append(&edit("doc", 1)).await.unwrap_err(),
             store.delete(&id).await.unwrap_err(),
         ] {
-            assert!(
-                matches!(error, StoreError::Timeout(after) if after == call_timeout),
-                "{error:?}"
-            );
+            assert_eq!(error.cause(), Some(Cause::Timeout), "{error:?}");
+            assert!(error.to_string().contains("within 300ms"), "{error}");
         }
     })
     .await;
@@ -214,13 +215,14 @@ async fn a_server_that_accepts_and_never_answers_is_a_timeout() {
     let calls = async {
         let start = Instant::now();
         let id = DocumentId::new("doc").unwrap();
+        let error = provider.initialize().await.unwrap_err();
+        assert!(matches!(error, OpenError::Unavailable(_)), "{error:?}");
         for error in [
-            provider.initialize().await.unwrap_err(),
             provider.check_health().await.unwrap_err(),
             provider.documents().append(&edit("doc", 1)).await.unwrap_err(),
             provider.documents().get(&id).await.unwrap_err(),
         ] {
-            assert!(error.is_transient(), "{error:?}");
+            assert!(error.is_unavailable(), "{error:?}");
         }
         assert!(start.elapsed() < 20 * call_timeout, "{:?}", start.elapsed());
     };
@@ -231,35 +233,25 @@ async fn a_server_that_accepts_and_never_answers_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn what_trying_again_cannot_help_is_permanent() {
+async fn an_edit_that_fits_no_column_is_refused_and_nothing_is_stored() {
     let database = Postgres::shared().await.create_database().await;
-    let mut options = options(&database);
-    options.connection.config.dbname("there_is_no_such_database");
-    let error = PostgresProvider::new(&options).unwrap().initialize().await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-
-    // Without a schema.
-    let error = provider(&database).documents().append(&edit("doc", 1)).await.unwrap_err();
-    assert!(matches!(error, StoreError::Schema(_)), "{error:?}");
-
-    // A value that fits no column.
     let provider = provider(&database);
     provider.initialize().await.unwrap();
     for counter in [u64::MAX, 1] {
         let mut batch = edit("doc", counter);
         batch[0].deltas[0].timestamp = u64::MAX;
         let error = provider.documents().append(&batch).await.unwrap_err();
-        assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+        assert!(matches!(error, StoreError::EditRefused(_)), "{error:?}");
     }
     let mut batch = edit("doc", 1);
     batch[0].deltas[0].id = DeltaId::new(&"x".repeat(256));
     let error = provider.documents().append(&batch).await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(matches!(error, StoreError::EditRefused(_)), "{error:?}");
     assert_eq!(provider.documents().document_ids(9, None).await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn a_database_that_became_read_only_is_a_transient_error() {
+async fn a_database_that_became_read_only_is_not_available() {
     let database = Postgres::shared().await.create_database().await;
     let provider = provider(&database);
     provider.initialize().await.unwrap();
@@ -269,6 +261,6 @@ async fn a_database_that_became_read_only_is_a_transient_error() {
         .await;
     let readers = crate::postgres::provider(&database);
     let error = readers.documents().append(&edit("doc", 1)).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert_eq!(error.cause(), Some(Cause::ReadOnly), "{error:?}");
     assert_eq!(readers.documents().document_ids(9, None).await.unwrap(), []);
 }

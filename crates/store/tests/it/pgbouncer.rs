@@ -3,7 +3,7 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::Seq;
 use synckit_store::postgres::migrate::MIGRATIONS;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
-use synckit_store::{Delivery, DocumentStore, StorageProvider, StoreError};
+use synckit_store::{Cause, Delivery, DocumentStore, OpenError, StorageProvider};
 use synckit_testkit::{Database, PgBouncer, Postgres};
 
 use crate::outages::{append_until_stored, edit};
@@ -63,7 +63,7 @@ async fn ten_servers_initialize_at_once() {
 }
 
 #[tokio::test]
-async fn a_restart_in_the_middle_is_a_transient_error_and_then_over() {
+async fn a_restart_in_the_middle_is_told_and_then_over() {
     let mut opened = open().await;
     let stored = append_until_stored(opened.first.documents(), &edit("doc", 1)).await;
     assert_eq!(stored, Delivery::Stored(Seq(1)));
@@ -75,10 +75,11 @@ async fn a_restart_in_the_middle_is_a_transient_error_and_then_over() {
         store.append(&edit("doc", 2)).await.unwrap_err(),
         store.get(&id).await.unwrap_err(),
         opened.first.check_health().await.unwrap_err(),
-        opened.first.migrator().run().await.unwrap_err(),
     ] {
-        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert!(error.is_unavailable(), "{error:?}");
     }
+    let error = opened.first.migrator().run().await.unwrap_err();
+    assert!(matches!(error, OpenError::Unavailable(_)), "{error:?}");
 
     opened.bouncer.start_again().await;
     let store = opened.first.documents();
@@ -93,7 +94,7 @@ async fn writes_under_way_while_it_restarts_are_stored_once() {
     let write = async |store: &dyn DocumentStore, document| {
         for counter in 1..=100 {
             while let Err(error) = store.append(&edit(document, counter)).await {
-                assert!(error.is_transient(), "{error:?}");
+                assert!(error.is_unavailable(), "{error:?}");
             }
         }
     };
@@ -150,7 +151,7 @@ async fn a_write_behind_it_has_the_deadline_of_a_call_on_the_server_too() {
             PostgresOptions { call_timeout: short, ..options(&opened.database, &opened.bouncer) };
         let hasty = PostgresProvider::new(&options).unwrap();
         let error = hasty.documents().append(&edit("doc", 2)).await.unwrap_err();
-        assert!(matches!(error, StoreError::Timeout(after) if after == short), "{error:?}");
+        assert_eq!(error.cause(), Some(Cause::Timeout), "{error:?}");
         // Nobody waits for it any more, so the server gives it up by itself.
         let waiting = "SELECT 1 FROM pg_stat_activity \
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -172,7 +173,7 @@ async fn one_that_drops_the_options_of_a_connection_works_until_they_matter() {
     let mut options = options(&opened.database, &opened.bouncer);
     options.connection.config.options("-c search_path=elsewhere");
     let error = PostgresProvider::new(&options).unwrap().initialize().await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(matches!(error, OpenError::Configuration(_)), "{error:?}");
     assert!(error.to_string().contains("drops `options`"), "{error}");
 }
 
@@ -182,7 +183,7 @@ async fn one_that_refuses_the_options_of_a_connection_says_what_to_do() {
     let mut options = options(&opened.database, &opened.bouncer);
     options.connection.config.options("-c search_path=elsewhere");
     let error = PostgresProvider::new(&options).unwrap().initialize().await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(matches!(error, OpenError::Configuration(_)), "{error:?}");
     assert!(error.to_string().contains("for the role instead"), "{error}");
 }
 
@@ -192,7 +193,7 @@ async fn statement_mode_is_refused() {
     let database = postgres.create_database().await;
     let bouncer = PgBouncer::start_with_settings(postgres, &["pool_mode = statement"]).await;
     let error = provider(&database, &bouncer).initialize().await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(matches!(error, OpenError::Configuration(_)), "{error:?}");
     assert!(error.to_string().contains("pool_mode"), "{error}");
 }
 

@@ -56,7 +56,7 @@ async fn a_pool_has_connections() {
     let database = Postgres::shared().await.create_database().await;
     for (pool_min, pool_max) in [(0, 0), (3, 2)] {
         let options = PostgresOptions { pool_min, pool_max, ..options(&database) };
-        assert!(!PostgresProvider::new(&options).unwrap_err().is_transient());
+        assert!(PostgresProvider::new(&options).unwrap_err().is_configuration());
     }
     let options = PostgresOptions { pool_min: 2, pool_max: 2, ..options(&database) };
     PostgresProvider::new(&options).unwrap().initialize().await.unwrap();
@@ -72,9 +72,10 @@ async fn stored_data_that_makes_no_sense_is_damage_and_says_where() {
         let (database, provider) = one_document().await;
         database.execute(statement).await;
         let error = provider.documents().deltas_since(&id(), None, Seq(0)).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Damaged { document, .. } if document == &id()));
+        assert!(
+            matches!(&error, StoreError::DocumentDamaged { document, .. } if document == &id())
+        );
         assert!(error.to_string().contains(expected), "{error}");
-        assert!(!error.is_transient());
     }
 }
 
@@ -83,10 +84,10 @@ async fn deltas_beyond_the_head_of_their_document_are_not_overwritten() {
     let (database, provider) = one_document().await;
     database.execute("UPDATE documents SET head_seq = 0").await;
     let error = provider.documents().append(&edit(2)).await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(matches!(&error, StoreError::DocumentDamaged { document, .. } if document == &id()));
     database.execute("DELETE FROM documents").await;
     let error = provider.documents().append(&edit(2)).await.unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+    assert!(matches!(&error, StoreError::DocumentDamaged { document, .. } if document == &id()));
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ async fn check_full(store: &dyn DocumentStore, reason: &str, make_room: impl Asy
     });
     for result in join_all(calls).await {
         let error = result.expect_err("no room");
-        assert!(error.is_transient() && error.to_string().contains(reason), "{error}");
+        assert!(error.is_unavailable() && error.to_string().contains(reason), "{error}");
     }
     assert_eq!(store.document_ids(9, None).await.expect("ids"), ids);
     for id in &ids {

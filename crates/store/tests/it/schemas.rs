@@ -15,7 +15,7 @@ use synckit_store::memory::MemoryProvider;
 use synckit_store::migrations::Migration;
 use synckit_store::sqlite::migrate::{MIGRATIONS, Migrator};
 use synckit_store::{
-    Append, DocumentStore, NumberedDelta, StorageProvider, StoreError, StoredSnapshot, stream,
+    Append, DocumentStore, NumberedDelta, OpenError, StorageProvider, StoredSnapshot, stream,
 };
 use synckit_testkit::Postgres;
 
@@ -272,7 +272,7 @@ async fn a_sqlite_schema_is_planned_applied_and_refused_by_name() {
             migrator.plan().await.unwrap_err(),
             migrator.run().await.unwrap_err(),
         ] {
-            assert!(matches!(error, StoreError::Schema(_)), "{error:?}");
+            assert!(matches!(error, OpenError::Schema(_)), "{error:?}");
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

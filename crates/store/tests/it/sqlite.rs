@@ -7,7 +7,7 @@ use synckit_engine::position::{Position, Seq};
 use synckit_store::conformance;
 use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
 use synckit_store::{
-    Append, Delivery, DeltaPage, DocumentStore, Durability, StorageProvider, StoreError,
+    Append, Cause, Delivery, DeltaPage, DocumentStore, Durability, OpenError, StorageProvider,
 };
 use tempfile::TempDir;
 
@@ -34,7 +34,7 @@ async fn open() -> Opened {
     Opened { provider, _directory: directory }
 }
 
-pub(crate) async fn open_file(path: &Path) -> Result<SqliteProvider, StoreError> {
+pub(crate) async fn open_file(path: &Path) -> Result<SqliteProvider, OpenError> {
     let provider = SqliteProvider::new(SqliteOptions::new(path));
     provider.initialize().await.map(|()| provider)
 }
@@ -136,8 +136,8 @@ async fn the_provider_says_what_it_is() {
 #[tokio::test]
 async fn nothing_works_before_the_file_is_open() {
     let provider = SqliteProvider::new(SqliteOptions::new("never-made.db"));
-    assert!(provider.check_health().await.unwrap_err().is_transient());
-    assert!(provider.documents().exists(&document("doc")).await.unwrap_err().is_transient());
+    assert!(provider.check_health().await.unwrap_err().is_unavailable());
+    assert!(provider.documents().exists(&document("doc")).await.unwrap_err().is_unavailable());
     assert!(!Path::new("never-made.db").try_exists().unwrap());
 }
 
@@ -206,7 +206,7 @@ async fn a_file_that_is_in_use_is_refused_by_name() {
     let roundabout = directory.path().join(".").join("test.db");
     for path in [path.clone(), link, roundabout] {
         let error = open_file(&path).await.unwrap_err();
-        assert!(!error.is_transient());
+        assert!(error.is_configuration());
         let text = error.to_string();
         assert!(text.contains("test.db: another process uses this file"), "{text}");
     }
@@ -228,7 +228,7 @@ async fn a_path_that_cannot_be_a_file_is_refused_by_name() {
         (PathBuf::new(), "expected the path of a file"),
     ] {
         let error = open_file(&path).await.unwrap_err();
-        assert!(!error.is_transient());
+        assert!(error.is_configuration());
         assert!(error.to_string().contains(expected), "{path:?}: {error}");
     }
     assert_eq!(names(directory.path()), ["file"]);
@@ -241,7 +241,7 @@ async fn a_file_of_another_program_is_refused_and_left_alone() {
     let refuse = async || {
         let before = std::fs::read(&path).unwrap();
         let error = open_file(&path).await.unwrap_err();
-        assert!(matches!(error, StoreError::Schema(_)), "{error}");
+        assert!(matches!(error, OpenError::Schema(_)), "{error}");
         let text = error.to_string();
         assert!(text.contains("test.db was made by another program"), "{text}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
@@ -274,7 +274,7 @@ async fn a_newer_schema_and_an_edited_migration_are_refused() {
     drop(open_file(&path).await.unwrap());
     change("INSERT INTO schema_migrations VALUES ('999_of_tomorrow', 0, 'sum')");
     let error = open_file(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::Schema(_)), "{error}");
+    assert!(matches!(error, OpenError::Schema(_)), "{error}");
     let text = error.to_string();
     assert!(text.contains("999_of_tomorrow, which this program does not know"), "{text}");
     assert!(text.contains("test.db"), "{text}");
@@ -320,7 +320,8 @@ async fn another_program_that_writes_is_waited_for_and_then_named() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let batch = part(&id, vec![delta("x", 1, "one")]);
     let error = provider.documents().append(&batch).await.unwrap_err();
-    assert!(error.is_transient() && error.to_string().contains("locked"), "{error}");
+    assert_eq!(error.cause(), Some(Cause::Conflict), "{error}");
+    assert!(error.to_string().contains("locked"), "{error}");
     assert!(!provider.documents().exists(&id).await.unwrap());
     other.execute_batch("ROLLBACK").unwrap();
     provider.documents().append(&batch).await.unwrap();

@@ -13,7 +13,9 @@ use synckit_engine::clock::VectorClock;
 use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
 use synckit_store::sqlite::{SqliteOptions, SqliteProvider};
-use synckit_store::{Append, Delivery, DeltaPage, DocumentStore, StorageProvider};
+use synckit_store::{
+    Append, Cause, Delivery, DeltaPage, DocumentStore, StorageProvider, StoreError,
+};
 
 use crate::sqlite::{check_tables, delta, document, open_file, part};
 
@@ -186,7 +188,8 @@ async fn fill(store: &dyn DocumentStore, id: &DocumentId, client: &str) -> u64 {
         match store.append(&part(id, deltas)).await {
             Ok(_) => {}
             Err(error) => {
-                assert!(error.is_transient(), "{error}");
+                let full = [Cause::DiskFull, Cause::DiskFailing];
+                assert!(error.cause().is_some_and(|cause| full.contains(&cause)), "{error}");
                 return EDIT * round;
             }
         }
@@ -273,11 +276,35 @@ async fn a_damaged_document_costs_no_other_and_leaves_no_half_batch() {
     });
     let (refused, stored) = tokio::join!(store.append(&both), join_all(neighbours));
     let error = refused.unwrap_err();
-    assert!(!error.is_transient(), "{error}");
+    assert!(matches!(error, StoreError::EditRefused(_)), "{error}");
     assert!(stored.iter().all(Result::is_ok), "{stored:?}");
     let history = history(store, &sound).await;
     assert_eq!(history.len(), 21);
     assert!(!history.values().any(|delta| *delta == ("x".to_owned(), 2)));
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_under_a_running_server_refuses_no_edit() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.db");
+    let provider = open_file(&path).await.unwrap();
+    let id = document("doc");
+    provider.documents().append(&part(&id, vec![delta("x", 1, "text")])).await.unwrap();
+    drop(provider);
+    let provider = open_file(&path).await.unwrap();
+    // All but the first page, which says what the file is.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4_096..].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+
+    // The writer may have read before what it needs for the document it knows, and for no other.
+    for name in ["other", "another"] {
+        let batch = part(&document(name), vec![delta("x", 1, "text")]);
+        let error = provider.documents().append(&batch).await.unwrap_err();
+        assert_eq!(error.cause(), Some(Cause::Damaged), "{error}");
+    }
+    let error = provider.documents().get(&id).await.unwrap_err();
+    assert_eq!(error.cause(), Some(Cause::Damaged), "{error}");
 }
 
 /// With a limit on the size of its files, which fails writes as a broken disk does.
@@ -294,7 +321,7 @@ async fn write_to_a_failing_disk(path: &Path) {
     for _ in 0..3 {
         let large = delta("x", stored + 1, &"x".repeat(2_000_000));
         let error = store.append(&part(&id, vec![large])).await.expect_err("too large");
-        assert!(error.is_transient(), "{error}");
+        assert!(error.is_unavailable(), "{error}");
     }
     setrlimit(Resource::Fsize, limit).expect("raise the limit");
     let next =

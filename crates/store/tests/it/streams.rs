@@ -135,7 +135,7 @@ async fn a_stream_ends_with_its_first_error() {
     provider.documents().append(&part(&id, vec![delta("x", 1, "text")])).await.expect("append");
     let faulty = FaultyStore::new(provider, Faults::from_seed(1).with_percent(100, 0));
     let answers: Vec<_> = stream::deltas(&faulty, &id, None).collect().await;
-    assert!(matches!(answers.as_slice(), [Err(error)] if error.is_transient()), "{answers:?}");
+    assert!(matches!(answers.as_slice(), [Err(error)] if error.is_unavailable()), "{answers:?}");
     let answers: Vec<_> = stream::document_ids(&faulty).collect().await;
-    assert!(matches!(answers.as_slice(), [Err(error)] if error.is_transient()), "{answers:?}");
+    assert!(matches!(answers.as_slice(), [Err(error)] if error.is_unavailable()), "{answers:?}");
 }

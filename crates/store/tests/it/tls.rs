@@ -1,6 +1,6 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
-use synckit_store::{StorageProvider, StoreError};
+use synckit_store::{OpenError, StorageProvider};
 use synckit_testkit::{Database, Postgres, ServerTls};
 use tempfile::TempDir;
 
@@ -82,7 +82,7 @@ impl Ground {
     }
 
     /// `@` in the parameters stands for the directory of the files.
-    fn provider(&self, user: &str, host: &str, tls: &str) -> Result<PostgresProvider, StoreError> {
+    fn provider(&self, user: &str, host: &str, tls: &str) -> Result<PostgresProvider, OpenError> {
         let address = self.database.server_address();
         let port = address.rsplit(':').next().expect("a port");
         let tls = tls.replace('@', &format!("{}/", self.files.path().display()));
@@ -91,7 +91,7 @@ impl Ground {
     }
 
     /// Whether the connection that is made so is encrypted, as the server sees it.
-    async fn connect(&self, user: &str, host: &str, tls: &str) -> Result<bool, StoreError> {
+    async fn connect(&self, user: &str, host: &str, tls: &str) -> Result<bool, OpenError> {
         let provider = self.provider(user, host, tls)?;
         provider.check_health().await?;
         let asked = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
@@ -111,14 +111,14 @@ impl Ground {
     }
 
     #[track_caller]
-    fn check_encrypted(encrypted: &Result<bool, StoreError>) {
+    fn check_encrypted(encrypted: &Result<bool, OpenError>) {
         assert!(matches!(encrypted, Ok(true)), "{encrypted:?}");
     }
 
     /// Asserts that there is no connection, for ever, and that the text has these parts.
     async fn check_refused(&self, user: &str, host: &str, tls: &str, parts: &[&str]) {
         let error = self.connect(user, host, tls).await.expect_err("refused");
-        assert!(matches!(error, StoreError::Refused(_)), "{tls}: {error:?}");
+        assert!(matches!(error, OpenError::Configuration(_)), "{tls}: {error:?}");
         for part in parts {
             assert!(error.to_string().contains(part), "{tls}: {error} lacks {part:?}");
         }
@@ -246,7 +246,7 @@ async fn a_password_is_bound_to_the_encrypted_channel() {
     let bound = "sslmode=require&channel_binding=require";
     Ground::check_encrypted(&ground.connect("bound:secret", "localhost", bound).await);
     let wrong = ground.connect("bound:wrong", "localhost", bound).await.unwrap_err();
-    assert!(matches!(wrong, StoreError::Refused(_)), "{wrong:?}");
+    assert!(matches!(wrong, OpenError::Configuration(_)), "{wrong:?}");
     assert!(!wrong.to_string().contains("wrong"), "{wrong}");
 }
 
@@ -290,7 +290,7 @@ fn files_that_cannot_be_used_are_named() {
         let url = format!("postgres://user:secret@localhost/d?{parameters}");
         let options = PostgresOptions::new(url.parse().unwrap());
         let error = PostgresProvider::new(&options).unwrap_err();
-        assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+        assert!(matches!(error, OpenError::Configuration(_)), "{error:?}");
         assert!(error.to_string().contains(file), "{error} lacks {file}");
         assert!(!error.to_string().contains("secret"), "{error}");
     };

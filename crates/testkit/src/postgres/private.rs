@@ -76,8 +76,10 @@ pub(super) struct Private {
 }
 
 impl Private {
-    pub(super) async fn start(tls: Option<&ServerTls>) -> Result<Self, Error> {
+    /// `access`: lines of `pg_hba.conf`, as in [`ServerTls::access`].
+    pub(super) async fn start(tls: Option<&ServerTls>, access: &[&str]) -> Result<Self, Error> {
         let mut private = Self::prepare(tls)?;
+        private.let_in(access)?;
         private.start_with_retries(free_port).await?;
         Ok(private)
     }
@@ -114,7 +116,26 @@ impl Private {
             settings.extend(give_certificates(directory.path(), tls)?);
         }
         let port = free_port();
-        Ok(Self { service: None, directory, programs, settings, prefix: Vec::new(), port })
+        let private =
+            Self { service: None, directory, programs, settings, prefix: Vec::new(), port };
+        if let Some(tls) = tls {
+            private.let_in(&tls.access)?;
+        }
+        Ok(private)
+    }
+
+    /// Puts lines in front of those that let everybody in.
+    fn let_in<S: AsRef<str>>(&self, access: &[S]) -> Result<(), Error> {
+        let file = self.directory.path().join("data/pg_hba.conf");
+        let everybody =
+            std::fs::read_to_string(&file).map_err(Error::while_doing("read pg_hba.conf"))?;
+        let mut text = String::new();
+        for line in access {
+            text.push_str(line.as_ref());
+            text.push('\n');
+        }
+        text.push_str(&everybody);
+        std::fs::write(&file, text).map_err(Error::while_doing("write pg_hba.conf"))
     }
 
     pub(super) fn address(&self) -> Address {
@@ -211,12 +232,6 @@ impl Drop for Private {
 
 /// Writes the files of `tls`; the answer names them to the server.
 fn give_certificates(directory: &Path, tls: &ServerTls) -> Result<Vec<String>, Error> {
-    let access_file = directory.join("data/pg_hba.conf");
-    let everybody =
-        std::fs::read_to_string(&access_file).map_err(Error::while_doing("read pg_hba.conf"))?;
-    let access = format!("{}\n{everybody}", tls.access.join("\n"));
-    std::fs::write(&access_file, access).map_err(Error::while_doing("write pg_hba.conf"))?;
-
     let mut settings = vec!["ssl=on".to_owned()];
     let files = [
         ("ssl_cert_file", Some(&tls.certificate)),
