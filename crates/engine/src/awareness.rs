@@ -11,7 +11,7 @@ use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, AWARENESS_ENTRIES_MAX};
 pub struct Entry {
     /// What the client says of itself, opaque.
     pub state: JsonText,
-    /// Its Lamport counter: newer replaces older.
+    /// Its Lamport clock: newer replaces older.
     pub clock: u64,
     /// Who speaks for the client.
     pub owner: Owner,

@@ -79,8 +79,8 @@ pub struct Room<H> {
     last_ticket: u64,
     deltas_in_flight: usize,
     bytes_in_flight: usize,
-    /// Counters given to clients that count for nothing themselves, until they are applied.
-    counters: VectorClock,
+    /// Numbers given to the edits of clients that don't count themselves, until they are applied.
+    given_numbers: VectorClock,
     /// Numbered deltas that cannot be applied yet because others are missing before them.
     arrived: BTreeMap<Seq, Delta>,
     /// The answer to [`Effect::Fetch`] or [`Effect::Reload`] that is still to come.
@@ -111,7 +111,7 @@ impl<H> Room<H> {
             last_ticket: 0,
             deltas_in_flight: 0,
             bytes_in_flight: 0,
-            counters: VectorClock::new(),
+            given_numbers: VectorClock::new(),
             arrived: BTreeMap::new(),
             reading: Reading::Idle,
             is_alone: false,

@@ -1,5 +1,6 @@
 //! What goes into a room and what comes out of it.
 
+use crate::clock::EditNumber;
 use crate::delta::{Changes, Delta, DeltaId};
 use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
@@ -18,7 +19,7 @@ pub struct Draft {
     /// Who made it.
     pub client: ClientId,
     /// Its number among its client's.
-    pub counter: Option<u64>,
+    pub number: Option<EditNumber>,
     /// When, as far as the server believes it.
     pub timestamp: Millis,
     /// What it does.
@@ -52,7 +53,7 @@ pub enum Command {
         client: ClientId,
         /// Opaque; none: gone.
         state: Option<JsonText>,
-        /// Lamport counter of the state.
+        /// Lamport clock of the state.
         clock: u64,
     },
     /// The present values of what [`Room::miss`](super::Room::miss) noted.

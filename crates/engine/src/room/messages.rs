@@ -132,7 +132,7 @@ impl<H> Room<H> {
         let mut clock = b"{".to_vec();
         write_string(&mut clock, key.client.as_str());
         clock.push(b':');
-        write_number(&mut clock, key.counter);
+        write_number(&mut clock, key.number.0);
         clock.push(b'}');
         write_origin(&mut out, &self.id, &key.client, key.timestamp, &text_of(clock));
         text_of(out)

@@ -7,11 +7,11 @@ mod peers;
 mod windows;
 
 use super::*;
-use crate::clock::VectorClock;
+use crate::clock::EditNumber;
 use crate::delta::{Change, Changes, DeltaId};
 use crate::ids::{FieldName, NodeId};
 use crate::limits::{
-    AWARENESS_CLIENTS_PER_SESSION_MAX, COUNTER_AHEAD_MAX, COUNTER_JUMP_TO_MAX,
+    AWARENESS_CLIENTS_PER_SESSION_MAX, EDIT_NUMBER_AHEAD_MAX, EDIT_NUMBER_JUMP_TO_MAX,
     FEEDBACK_CLIENTS_MAX, VALUE_BYTES_MAX,
 };
 use crate::position::{Delivery, Epoch};
@@ -51,7 +51,7 @@ fn room_with(loaded: Snapshot, limits: Limits) -> Room<&'static str> {
     Room::new(document_id(), loaded, limits)
 }
 
-/// A stored document: the writes in order, each `(client, counter, timestamp, field, value)`.
+/// A stored document: the writes in order, each `(client, number, timestamp, field, value)`.
 fn stored_document(epoch: Epoch, writes: &[(&str, u64, u64, &str, &str)]) -> Snapshot {
     let mut document = Document::new();
     for write in writes {
@@ -60,21 +60,21 @@ fn stored_document(epoch: Epoch, writes: &[(&str, u64, u64, &str, &str)]) -> Sna
     Snapshot { position: Position { epoch, seq: Seq(writes.len() as u64) }, document }
 }
 
-fn delta_of((name, counter, timestamp, to, value): (&str, u64, u64, &str, &str)) -> Delta {
+fn delta_of((name, number, timestamp, to, value): (&str, u64, u64, &str, &str)) -> Delta {
     Delta {
-        id: DeltaId::new(&format!("{name}-{counter}-{timestamp}-{to}")),
+        id: DeltaId::new(&format!("{name}-{number}-{timestamp}-{to}")),
         client: client(name),
-        clock: VectorClock::dot(&client(name), counter),
+        number: EditNumber(number),
         timestamp,
         changes: vec![(field(to), change(value))].into(),
     }
 }
 
-fn draft((name, counter, timestamp, to, value): (&str, u64, u64, &str, &str)) -> Draft {
-    let delta = delta_of((name, counter, timestamp, to, value));
-    let counter = Some(counter).filter(|counter| *counter > 0);
+fn draft((name, number, timestamp, to, value): (&str, u64, u64, &str, &str)) -> Draft {
+    let delta = delta_of((name, number, timestamp, to, value));
+    let number = Some(EditNumber(number)).filter(|_| number > 0);
     let Delta { id, client, changes, .. } = delta;
-    Draft { id, client, counter, timestamp, changes }
+    Draft { id, client, number, timestamp, changes }
 }
 
 fn opened(effects: &[Effect]) -> Vec<Window> {
@@ -337,7 +337,7 @@ fn a_repeat_beyond_the_position_is_fetched_and_then_sent_to_all() {
 fn clients_without_counts_get_counts_that_go_on_over_commits_and_flights() {
     let mut room =
         room_with(stored_document(EPOCH, &[("ann", 3, 10, "x", "1")]), Limits::default());
-    let counted = |edit: &(TicketId, Vec<Delta>)| edit.1[0].counter();
+    let counted = |edit: &(TicketId, Vec<Delta>)| edit.1[0].number.0;
     let uncounted = |timestamp| vec![draft(("ann", 0, timestamp, "x", "1"))];
     let first = room.edits(ANN, uncounted(11));
     let second = room.edits(ANN, uncounted(12));
@@ -353,7 +353,7 @@ fn counts_go_on_while_a_stored_edit_waits_for_those_before_it() {
     let first = room.edits(ANN, uncounted(10));
     room.is_stored(EPOCH, vec![numbered(first, 2)]);
     let (_, deltas) = room.edits(ANN, uncounted(10));
-    assert_eq!(deltas[0].counter(), 2, "the first is stored, though not applied yet");
+    assert_eq!(deltas[0].number, EditNumber(2), "the first is stored, though not applied yet");
 }
 
 #[test]
@@ -436,7 +436,7 @@ fn an_edit_that_failed_during_a_read_is_looked_for_after_it() {
     let mut room = room_with(stored_document(EPOCH, &[("bob", 1, 5, "y", "0")]), Limits::default());
     let code = ErrorCode::StorageUnavailable;
     let [first, second] =
-        [1, 2].map(|counter| room.edits(ANN, vec![draft(("ann", counter, 10, "x", "1"))]));
+        [1, 2].map(|number| room.edits(ANN, vec![draft(("ann", number, 10, "x", "1"))]));
     let effects = room.hears(Input::NotStored { tickets: vec![first.0], code });
     assert_eq!(effects.last(), Some(&Effect::Fetch(position(1))));
     let effects = room.hears(Input::NotStored { tickets: vec![second.0], code });
@@ -494,7 +494,7 @@ fn an_edit_of_another_epoch_during_a_reload_is_read_after_it() {
     let mut room =
         room_with(stored_document(EPOCH, &[("ann", 1, 10, "x", "1")]), Limits::default());
     let [first, second] =
-        [2, 3].map(|counter| room.edits(ANN, vec![draft(("ann", counter, 20, "x", "2"))]));
+        [2, 3].map(|number| room.edits(ANN, vec![draft(("ann", number, 20, "x", "2"))]));
     room.is_stored(Epoch(8), vec![numbered(first, 1)]);
     room.is_stored(Epoch(8), vec![numbered(second, 2)]);
     let loaded = stored_document(Epoch(8), &[("ann", 2, 20, "x", "2")]);
@@ -522,7 +522,7 @@ fn a_document_read_before_the_last_edit_does_not_throw_the_room_back() {
         let mut room = room_with(loaded.clone(), Limits::default());
         let first = loaded.position.seq.0 + 1;
         let [failed, taken] =
-            [2, 3].map(|counter| room.edits(ANN, vec![draft(("ann", counter, 20, "x", "2"))]));
+            [2, 3].map(|number| room.edits(ANN, vec![draft(("ann", number, 20, "x", "2"))]));
         room.hears(Input::NotStored { tickets: vec![failed.0], code });
         room.is_stored(EPOCH, vec![numbered(taken, first)]);
         let effects = room.hears(Input::Reloaded(loaded));
@@ -730,7 +730,7 @@ fn a_connection_speaks_for_no_more_clients_than_allowed() {
 fn a_room_takes_no_more_commands_than_it_may_have_on_the_way() {
     let limits = Limits { edits_in_flight_max: 3, ..Limits::default() };
     let mut room = room_with(Snapshot::default(), limits);
-    let write = |counter| draft(("ann", counter, 10, "x", "1"));
+    let write = |number| draft(("ann", number, 10, "x", "1"));
     let two = room.edits(ANN, vec![write(1), write(2)]);
     assert!(room.has_room());
     let one = room.edits(ANN, vec![write(3)]);
@@ -772,18 +772,19 @@ fn an_edit_is_acknowledged_to_a_connection_that_left_meanwhile() {
 #[test]
 fn no_client_uses_up_the_numbers_of_the_others() {
     let mut room = empty_room();
-    let refused = |room: &mut Room<&'static str>, counter| {
-        let drafts = vec![draft(("eve", counter, 10, "x", "1"))];
+    let refused = |room: &mut Room<&'static str>, number| {
+        let drafts = vec![draft(("eve", number, 10, "x", "1"))];
         let command = Command::Edit { message_id: "m".to_owned(), drafts, follow: true };
         let effects = room.wants(ANN, command);
         matches!(&effects[..], [Effect::Send(ANN, ServerMessage::Error(error))]
             if error.code == ErrorCode::InvalidClock && error.message_id.as_deref() == Some("m"))
     };
-    assert!(refused(&mut room, COUNTER_JUMP_TO_MAX + COUNTER_AHEAD_MAX));
-    room.stores(ANN, ("eve", COUNTER_JUMP_TO_MAX, 10, "x", "1"), 1);
+    assert!(refused(&mut room, EDIT_NUMBER_JUMP_TO_MAX + EDIT_NUMBER_AHEAD_MAX));
+    room.stores(ANN, ("eve", EDIT_NUMBER_JUMP_TO_MAX, 10, "x", "1"), 1);
     // The others count on from what they are told, with all they did offline.
-    room.stores(BOB, ("bob", COUNTER_JUMP_TO_MAX + COUNTER_AHEAD_MAX, 11, "x", "2"), 2);
-    assert!(refused(&mut room, COUNTER_JUMP_TO_MAX + 2 * COUNTER_AHEAD_MAX + 1));
-    let far = room.shows(ANN, "eve", Some("{}"), COUNTER_JUMP_TO_MAX + 2 * COUNTER_AHEAD_MAX);
+    room.stores(BOB, ("bob", EDIT_NUMBER_JUMP_TO_MAX + EDIT_NUMBER_AHEAD_MAX, 11, "x", "2"), 2);
+    assert!(refused(&mut room, EDIT_NUMBER_JUMP_TO_MAX + 2 * EDIT_NUMBER_AHEAD_MAX + 1));
+    let far =
+        room.shows(ANN, "eve", Some("{}"), EDIT_NUMBER_JUMP_TO_MAX + 2 * EDIT_NUMBER_AHEAD_MAX);
     assert!(matches!(&far[1..], [Effect::Send(ANN, ServerMessage::Error(_))]), "{far:?}");
 }

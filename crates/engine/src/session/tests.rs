@@ -4,10 +4,11 @@
 mod chunks;
 
 use super::*;
+use crate::clock::EditNumber;
 use crate::delta::{Change, Changes};
 use crate::ids::FieldName;
 use crate::json::JsonText;
-use crate::limits::{BATCH_OPERATIONS_MAX, COUNTER_MAX};
+use crate::limits::{BATCH_OPERATIONS_MAX, EDIT_NUMBER_MAX};
 use crate::wire::MessageType;
 
 const NOW: Millis = 1_700_000_000_000;
@@ -339,7 +340,7 @@ fn a_sync_step_is_answered_that_nothing_is_missing() {
 // Edits.
 
 #[test]
-fn an_edit_carries_client_counter_time_and_changes() {
+fn an_edit_carries_client_number_time_and_changes() {
     let edit = delta(r#","clientId":"ann","clock":{"ann":3,"server":9},"timestamp":1699999999000"#);
     let drafts = anonymous().drafts_of(&edit);
     let field = FieldName::new("x").unwrap();
@@ -349,9 +350,9 @@ fn an_edit_carries_client_counter_time_and_changes() {
     assert_eq!(
         drafts,
         [Draft {
-            id: DeltaId::derive(&client, 3, timestamp, &changes),
+            id: DeltaId::derive(&client, EditNumber(3), timestamp, &changes),
             client,
-            counter: Some(3),
+            number: Some(EditNumber(3)),
             timestamp,
             changes,
         }]
@@ -411,7 +412,7 @@ fn ids_of_writes_without_a_count_never_repeat() {
     let mut ids = BTreeSet::new();
     for more in ["", "", r#","clientId":"ann""#, r#","clientId":"ann","clock":{"ann":0}"#] {
         let draft = it.drafts_of(&delta(&format!(r#","timestamp":7{more}"#))).remove(0);
-        assert_eq!(draft.counter, None);
+        assert_eq!(draft.number, None);
         assert!(ids.insert(draft.id), "{more}");
     }
 }
@@ -629,10 +630,10 @@ fn document_ids_are_checked_on_every_message_that_has_one() {
 
 #[test]
 fn counts_that_clients_cannot_hold_are_refused() {
-    let most = COUNTER_MAX;
+    let most = EDIT_NUMBER_MAX;
     let mut it = anonymous();
     let with = |count: &str| delta(&format!(r#","clientId":"ann","clock":{{"ann":{count}}}"#));
-    assert_eq!(it.drafts_of(&with(&most.to_string()))[0].counter, Some(most));
+    assert_eq!(it.drafts_of(&with(&most.to_string()))[0].number, Some(EditNumber(most)));
     for count in [&*(most + 1).to_string(), "-1", "1.5", "1e3", "\"1\"", "null"] {
         refused_with(ErrorCode::InvalidClock, &it.hears(&with(count)));
     }

@@ -8,7 +8,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
-use synckit_engine::clock::{ClockOrder, VectorClock};
+use synckit_engine::clock::{ClockOrder, EditNumber, VectorClock};
 use synckit_engine::delta::{Change, Changes, Delta, DeltaId, WriteKey};
 use synckit_engine::document::{Document, Outcome};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, SessionId};
@@ -72,7 +72,7 @@ fn deltas() -> impl Strategy<Value = Vec<Delta>> {
     vec(one, 0..12).prop_map(|edits| {
         let number = |(at, (client, timestamp, changes)): (usize, (ClientId, u64, _))| Delta {
             id: DeltaId::new(&format!("d{at}")),
-            clock: VectorClock::dot(&client, 1 + at as u64),
+            number: EditNumber(1 + at as u64),
             client,
             timestamp,
             changes: Vec::from_iter(std::collections::BTreeMap::into_iter(changes)).into(),
@@ -90,7 +90,8 @@ fn document_of(deltas: &[Delta]) -> Document {
 }
 
 fn clocks() -> impl Strategy<Value = VectorClock> {
-    btree_map(clients(), 0_u64..4, 0..5).prop_map(|entries| entries.into_iter().collect())
+    btree_map(clients(), (0_u64..4).prop_map(EditNumber), 0..5)
+        .prop_map(|entries| entries.into_iter().collect())
 }
 
 fn snapshots() -> impl Strategy<Value = Snapshot> {
@@ -220,12 +221,12 @@ fn the_document_stamp_passes_every_count_and_every_lost_one_by_one_more() {
         &writes,
         |writes| {
             let mut document = Document::new();
-            for (field, client, timestamp, counter) in writes {
+            for (field, client, timestamp, number) in writes {
                 let before = document.stamp();
-                let key = WriteKey { timestamp, counter, client };
+                let key = WriteKey { timestamp, number: EditNumber(number), client };
                 let outcome = document.apply_change(&field, &Change::Delete, &key);
                 prop_assert!(document.stamp() > before);
-                prop_assert!(document.stamp() >= counter + u64::from(outcome != Outcome::Won));
+                prop_assert!(document.stamp() >= number + u64::from(outcome != Outcome::Won));
             }
             Ok(())
         },
@@ -353,11 +354,10 @@ fn a_value_goes_from_writer_to_store_to_reader_to_the_letter() {
             prop_assert_eq!(&changes[0].0, &field);
             prop_assert_eq!(changes[0].1.as_json(), &text);
 
-            let author = client("ann");
             let delta = Delta {
                 id: DeltaId::new("d"),
-                clock: VectorClock::dot(&author, 1),
-                client: author,
+                client: client("ann"),
+                number: EditNumber(1),
                 timestamp: 1,
                 changes: changes.into(),
             };

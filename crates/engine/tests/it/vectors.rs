@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, WriteKey};
 use synckit_engine::document::{Document, Outcome};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName};
@@ -192,21 +192,21 @@ fn operation(members: &Object<'_>) -> Operation {
     };
     let changes =
         changes.into_iter().map(|(name, change)| (FieldName::new(&name).unwrap(), change));
-    let (client, counter) = author(members);
+    let (client, number) = author(members);
     Operation {
         client,
-        counter,
+        number,
         timestamp: members.get("timestamp"),
         changes: Changes::Fields(changes.collect()),
     }
 }
 
-fn author(members: &Object<'_>) -> (Option<ClientId>, Option<u64>) {
+fn author(members: &Object<'_>) -> (Option<ClientId>, Option<EditNumber>) {
     let client = members.get::<String>("clientId");
     let clock = members.get("clock").or_else(|| members.get("vectorClock"));
-    let clock: BTreeMap<String, u64> = clock.unwrap_or_default();
-    let counter = client.as_ref().and_then(|client| clock.get(client)).copied();
-    (client.map(|client| ClientId::new(&client).unwrap()), counter)
+    let clock: BTreeMap<String, EditNumber> = clock.unwrap_or_default();
+    let number = client.as_ref().and_then(|client| clock.get(client)).copied();
+    (client.map(|client| ClientId::new(&client).unwrap()), number)
 }
 
 fn batch_operation(raw: &RawValue) -> Operation {
@@ -214,10 +214,10 @@ fn batch_operation(raw: &RawValue) -> Operation {
     if members.text("type") == "set" && members.raw("field").is_some() {
         return operation(&members);
     }
-    let (client, counter) = author(&members);
+    let (client, number) = author(&members);
     Operation {
         client,
-        counter,
+        number,
         timestamp: members.get("timestamp"),
         changes: other_changes(raw, &members),
     }
@@ -466,8 +466,12 @@ struct Ordering {
     winner: String,
 }
 
-fn key_of((timestamp, counter, client): &(u64, u64, String)) -> WriteKey {
-    WriteKey { timestamp: *timestamp, counter: *counter, client: ClientId::new(client).unwrap() }
+fn key_of((timestamp, number, client): &(u64, u64, String)) -> WriteKey {
+    WriteKey {
+        timestamp: *timestamp,
+        number: EditNumber(*number),
+        client: ClientId::new(client).unwrap(),
+    }
 }
 
 fn value(text: &str) -> Change {
@@ -522,7 +526,7 @@ fn the_document_stamp_moves_as_in_the_golden_sequences() {
             let written = value(&format!("{:?}", step.value));
             let delta = Delta {
                 id: DeltaId::new(&format!("{name}-{at}")),
-                clock: VectorClock::dot(&client, step.s),
+                number: EditNumber(step.s),
                 client,
                 timestamp: step.timestamp,
                 changes: vec![(FieldName::new(&step.field).unwrap(), written.clone())].into(),

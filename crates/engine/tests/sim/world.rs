@@ -272,8 +272,8 @@ impl World {
     fn take_note(&mut self, document: usize, command: &mut Command) {
         let Command::Edit { message_id, drafts, .. } = command else { return };
         let key = |draft: &Draft| {
-            let Draft { client, counter, timestamp, changes, .. } = draft;
-            (EditKey::new(client, counter.unwrap(), *timestamp, changes), changes.clone())
+            let Draft { client, number, timestamp, changes, .. } = draft;
+            (EditKey::new(client, number.unwrap(), *timestamp, changes), changes.clone())
         };
         let keys = drafts.iter().map(key).collect();
         self.edits.insert(message_id.clone(), (document, keys));

@@ -21,7 +21,7 @@ pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, StoreError> {
 }
 
 pub(super) fn clock_json(clock: &VectorClock) -> Result<String, StoreError> {
-    if let Some((client, counter)) = clock.iter().find(|entry| signed(entry.1).is_err()) {
+    if let Some((client, counter)) = clock.iter().find(|entry| signed(entry.1.0).is_err()) {
         return Err(StoreError::Refused(format!("counter {counter} of {client} is too large")));
     }
     serde_json::to_string(clock)
@@ -75,10 +75,11 @@ pub(super) fn delta(
     };
     let changes =
         Delta::parse_data(row.try_get(first + 3)?).map_err(|error| part("data", &error))?;
+    let client = ClientId::new(row.try_get(first + 2)?).map_err(|error| part("client", &error))?;
     let delta = Delta {
         id: DeltaId::new(row.try_get(first + 1)?),
-        client: ClientId::new(row.try_get(first + 2)?).map_err(|error| part("client", &error))?,
-        clock: clock(document, row.try_get(first + 4)?)?,
+        number: clock(document, row.try_get(first + 4)?)?.get(client.as_str()),
+        client,
         timestamp: unsigned(row, first + 5)?,
         changes,
     };

@@ -142,11 +142,11 @@ fn a_room_without_other_nodes_tells_nobody_what_it_stored() {
 }
 
 #[test]
-fn a_counter_at_the_end_of_its_range_ends_no_room() {
+fn a_number_at_the_end_of_its_range_ends_no_room() {
     let mut room = empty_room();
     room.hears(stored_by_b(EPOCH, 1, ("ann", u64::MAX, 10, "a", "1")));
     room.hears(stored_by_b(EPOCH, 2, ("bob", 1, 11, "a", "2")));
     let (_, deltas) = room.edits(ANN, vec![draft(("ann", 0, 12, "a", "3"))]);
-    assert_eq!(deltas[0].counter(), u64::MAX);
+    assert_eq!(deltas[0].number, EditNumber(u64::MAX));
     assert_eq!(room.position(), position(2));
 }
