@@ -11,7 +11,7 @@ use synckit_engine::ids::{ClientId, DocumentId, FieldName, SessionId};
 use synckit_engine::json::JsonText;
 use synckit_engine::limits::Limits;
 use synckit_engine::position::{Delivery, Epoch, Position, Seq};
-use synckit_engine::room::{self, Command, Input, Room, Stored};
+use synckit_engine::room::{self, Command, Input, Room, StoredEdit};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::text::TextState;
@@ -172,7 +172,7 @@ fn room(bench: &mut Criterion) {
                 stored += 1;
                 let number = |delta| (delta, Delivery::Stored(Seq(stored)));
                 let deltas = deltas.into_iter().map(number).collect();
-                let edits = vec![Stored { ticket, deltas }];
+                let edits = vec![StoredEdit { ticket, deltas }];
                 room.handle(Input::Stored { epoch: Epoch(1), edits }, &mut done);
                 assert_eq!(done.len(), 2);
                 done.clear();

@@ -7,12 +7,13 @@
 mod awareness;
 mod dirty;
 mod edits;
+mod effect;
 mod history;
-mod io;
+mod input;
 mod lag;
-mod messages;
 mod peers;
 mod reading;
+mod to_clients;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,8 @@ use crate::limits::{Limits, SESSION_WRITERS_MAX};
 use crate::peer::PeerMessage;
 use crate::position::{Position, Seq};
 use crate::snapshot::Snapshot;
-pub use io::{Command, Draft, Effect, Input, Stored, TicketId};
+pub use effect::Effect;
+pub use input::{Command, Draft, Input, StoredEdit, TicketId};
 use lag::Lag;
 use reading::Reading;
 use windows::WaitingAwareness;
@@ -221,8 +223,8 @@ impl<H> Room<H> {
             Input::Command { session, handle, command } => {
                 self.command(session, handle, command, effects);
             }
-            Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
-            Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
+            Input::Stored { epoch, edits } => self.edits_stored(epoch, edits, effects),
+            Input::NotStored { tickets, code } => self.edits_not_stored(&tickets, code, effects),
             Input::Fetched(deltas) => self.fetched(deltas, effects),
             Input::Reloaded(loaded) => self.reloaded(loaded, effects),
             Input::Peer { node, message, now } => self.hear(&node, message, now, effects),
@@ -231,7 +233,7 @@ impl<H> Room<H> {
                     self.append(None, deltas, effects);
                 }
             }
-            Input::Head(head) => self.compare(head, effects),
+            Input::Head(head) => self.hear_head(head, effects),
             Input::Resumed => {
                 self.tell_awareness(effects);
                 effects.push(Effect::Publish(PeerMessage::AwarenessAsked));

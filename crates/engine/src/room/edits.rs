@@ -10,7 +10,7 @@ use crate::position::{Delivery, Epoch, Seq};
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
 use super::dirty::Dirty;
-use super::{Draft, Effect, Room, Stored, Ticket, TicketId};
+use super::{Draft, Effect, Room, StoredEdit, Ticket, TicketId};
 
 impl<H> Room<H> {
     pub(super) fn edit(
@@ -123,7 +123,12 @@ impl<H> Room<H> {
         Some(ticket)
     }
 
-    pub(super) fn stored(&mut self, epoch: Epoch, edits: Vec<Stored>, effects: &mut Vec<Effect>) {
+    pub(super) fn edits_stored(
+        &mut self,
+        epoch: Epoch,
+        edits: Vec<StoredEdit>,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut repeats = Vec::new();
         let mut repeated_up_to = Seq(0);
         let mut arrived = Vec::new();
@@ -180,7 +185,7 @@ impl<H> Room<H> {
         effects.extend(messages.into_iter().map(|message| Effect::Send(session, message)));
     }
 
-    pub(super) fn not_stored(
+    pub(super) fn edits_not_stored(
         &mut self,
         tickets: &[TicketId],
         code: ErrorCode,

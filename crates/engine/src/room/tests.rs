@@ -154,21 +154,21 @@ impl Room<&'static str> {
         self.is_stored(EPOCH, vec![numbered(edit, seq)])
     }
 
-    fn is_stored(&mut self, epoch: Epoch, edits: Vec<Stored>) -> Vec<Effect> {
+    fn is_stored(&mut self, epoch: Epoch, edits: Vec<StoredEdit>) -> Vec<Effect> {
         self.hears(Input::Stored { epoch, edits })
     }
 }
 
 /// An edit as the store took it, numbered from `first` on.
-fn numbered((ticket, deltas): (TicketId, Vec<Delta>), first: u64) -> Stored {
+fn numbered((ticket, deltas): (TicketId, Vec<Delta>), first: u64) -> StoredEdit {
     let deliveries = (first..).map(|seq| Delivery::Stored(Seq(seq)));
-    Stored { ticket, deltas: deltas.into_iter().zip(deliveries).collect() }
+    StoredEdit { ticket, deltas: deltas.into_iter().zip(deliveries).collect() }
 }
 
 /// An edit that the store had already, under the number `seq`.
-fn repeated((ticket, deltas): (TicketId, Vec<Delta>), seq: u64) -> Stored {
+fn repeated((ticket, deltas): (TicketId, Vec<Delta>), seq: u64) -> StoredEdit {
     let again = |delta| (delta, Delivery::Repeated(Seq(seq)));
-    Stored { ticket, deltas: deltas.into_iter().map(again).collect() }
+    StoredEdit { ticket, deltas: deltas.into_iter().map(again).collect() }
 }
 
 fn position(seq: u64) -> Position {

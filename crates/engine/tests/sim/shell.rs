@@ -4,7 +4,7 @@
 use synckit_engine::ids::{NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Delivery, Epoch, Position, Seq};
-use synckit_engine::room::{Command, Effect, Input, Room, Stored};
+use synckit_engine::room::{Command, Effect, Input, Room, StoredEdit};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::wire::{ErrorCode, ServerMessage};
 
@@ -203,7 +203,8 @@ impl World {
         let first_new = answers.len();
         for (ticket, (life, deliveries)) in group.into_iter().zip(stored) {
             let Ticket { document, instance, id, deltas } = ticket;
-            let edit = Stored { ticket: id, deltas: deltas.into_iter().zip(deliveries).collect() };
+            let edit =
+                StoredEdit { ticket: id, deltas: deltas.into_iter().zip(deliveries).collect() };
             let known = answers[first_new..].iter_mut().find(|known| known.instance == instance);
             match known.map(|known| &mut known.input) {
                 Some(Input::Stored { edits, .. }) => edits.push(edit),
@@ -327,7 +328,7 @@ impl World {
     }
 
     /// A node asks the store where its open documents stand.
-    pub(crate) fn compare(&mut self, node: usize) {
+    pub(crate) fn ask_heads(&mut self, node: usize) {
         if !self.store.is_up || self.plan.is(Sabotage::SkipPositionChecks) {
             return;
         }
@@ -341,7 +342,7 @@ impl World {
     }
 
     /// The answer arrives; rooms that are behind learn it.
-    pub(crate) fn answer_compare(&mut self, node: usize) -> bool {
+    pub(crate) fn answer_head(&mut self, node: usize) -> bool {
         if self.nodes[node].heads.is_empty() {
             return false;
         }

@@ -168,9 +168,9 @@ impl World {
                 self.end_windows(node);
                 self.run_timers(node);
             }
-            92..94 => self.compare(node),
+            92..94 => self.ask_heads(node),
             94 => {
-                self.answer_compare(node);
+                self.answer_head(node);
             }
             95 => self.leave(client),
             _ => {

@@ -20,7 +20,7 @@ const DELETED: u8 = 1;
 const ENDS: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct StoredText<'a> {
     clock: u64,
     clients: Vec<ClientId>,
     #[serde(borrow)]
@@ -62,7 +62,7 @@ impl Serialize for TextState {
         let origin = |origin: &Option<Origin>| {
             origin.as_ref().map(|it| StoredOrigin(number(&it.client), it.clock, it.offset))
         };
-        let mut stored = Stored {
+        let mut stored = StoredText {
             clock: self.clock,
             clients: Vec::with_capacity(table.len()),
             runs: Vec::new(),
@@ -83,7 +83,7 @@ impl Serialize for TextState {
 
 impl<'de> Deserialize<'de> for TextState {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let Stored { clock, clients: names, runs } = Stored::deserialize(from)?;
+        let StoredText { clock, clients: names, runs } = StoredText::deserialize(from)?;
         if clock > EDIT_NUMBER_MAX {
             return Err(D::Error::custom("a text's clock is too great"));
         }
