@@ -16,14 +16,15 @@ pub enum Effect {
     Send(SessionId, ServerMessage),
     /// Send it to everyone in [`Room::subscribers`](super::Room::subscribers).
     Broadcast(ServerMessage),
-    /// Send it to everyone in [`Room::subscribers`](super::Room::subscribers) but those over whose connection this client
+    /// Send it to everyone who follows the document but those over whose connection this client
     /// writes: [`Room::others`](super::Room::others).
     Relay(ClientId, ServerMessage),
     /// Send it to everyone in [`Room::watchers`](super::Room::watchers).
     BroadcastAwareness(ServerMessage),
     /// Answer with [`Input::Over`](super::Input::Over) after so many milliseconds.
     Open(Window, u64),
-    /// Give these to the store and answer with [`Input::Stored`](super::Input::Stored) or [`Input::NotStored`](super::Input::NotStored).
+    /// Give these to the store and answer with [`Input::Stored`](super::Input::Stored) or
+    /// [`Input::NotStored`](super::Input::NotStored).
     Append {
         /// Names the edit in the answer.
         ticket: TicketId,
@@ -33,7 +34,8 @@ pub enum Effect {
     /// Read the history after this position, however often it takes, and answer with
     /// [`Input::Fetched`](super::Input::Fetched).
     Fetch(Position),
-    /// Read the document anew, however often it takes, and answer with [`Input::Reloaded`](super::Input::Reloaded).
+    /// Read the document anew, however often it takes, and answer with
+    /// [`Input::Reloaded`](super::Input::Reloaded).
     Reload,
     /// Tell the other nodes that have this document open, if that can be done now.
     Publish(PeerMessage),

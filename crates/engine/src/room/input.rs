@@ -106,9 +106,11 @@ pub enum Input<H> {
         /// What the clients are told.
         code: ErrorCode,
     },
-    /// The answer to [`Effect::Fetch`](super::Effect::Fetch): what comes after the room's position, without gaps.
+    /// The answer to [`Effect::Fetch`](super::Effect::Fetch): what comes after the room's position,
+    /// without gaps.
     Fetched(Vec<(Seq, Delta)>),
-    /// The answer to [`Effect::Reload`](super::Effect::Reload), or the state of a document whose history was pruned.
+    /// The answer to [`Effect::Reload`](super::Effect::Reload), or the state of a document whose
+    /// history was pruned.
     Reloaded(Snapshot),
     /// Another node says something of this document.
     Peer {
