@@ -1,4 +1,5 @@
-//! Awareness: who is here and where their cursor is. Never stored, never acknowledged.
+//! Awareness: who is here and where their cursor is. Never stored, never acknowledged. Owns whose
+//! word counts for a client; knows no messages.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! One edit: what a client changed, when, and under which name it is recognised again.
+//! One edit: what a client changed, when, and under which name it is recognised again. Owns its
+//! stored forms; knows no document.
 
 mod bytes;
 mod data;

@@ -1,4 +1,5 @@
-//! A document: fields that each keep their newest write, and what it may hold besides them.
+//! A document: fields that each keep their newest write, and what it may hold besides them. Owns what
+//! a history comes to; knows neither who stored it nor who reads it.
 
 pub mod collections;
 pub mod counter;

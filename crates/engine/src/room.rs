@@ -3,6 +3,14 @@
 //! Synchronous and without IO. Its state is always a prefix of the stored history: an edit is
 //! given to the store first, and applied, acknowledged and sent out when the store has numbered
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
+//!
+//! - `input`: what happens to a room; `effect`: what it wants done
+//! - `edits`: to the store and back; `history`: what is applied; `reading`: what is read next
+//! - `dirty`: what readers don't know yet; `to_clients`: the messages that tell them; `windows`:
+//!   those that wait a moment; `lag`: those that wait for a slow reader
+//! - `awareness`: who is here; `peers`: what other nodes say
+//!
+//! It knows neither sockets nor the store nor the bus, and decides nothing by time of its own.
 
 mod awareness;
 mod dirty;

@@ -1,4 +1,5 @@
-//! From received bytes to a message, or to the error that says what would have been right.
+//! From received bytes to a message, or to the error that says what would have been right. Owns what
+//! a message may hold; knows neither connections nor documents.
 
 mod operations;
 
