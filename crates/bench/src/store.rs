@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use synckit_client::now_millis;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Change, Delta, WriteKey};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use synckit_engine::json::JsonText;
@@ -116,7 +117,7 @@ fn delta(client: &ClientId, counter: u64) -> Result<Delta, Error> {
     let value = JsonText::parse(&value).map_err(|error| Error::Server(error.to_string()))?;
     let field = FieldName::new(&format!("f{}", counter % 64))?;
     let timestamp = now_millis();
-    let key = WriteKey { timestamp, counter, client: client.clone() };
+    let key = WriteKey { timestamp, number: EditNumber(counter), client: client.clone() };
     Ok(Delta::of(&key, vec![(field, Change::Set(value))].into()))
 }
 

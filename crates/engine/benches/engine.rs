@@ -4,14 +4,14 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Change, Changes, Delta, DeltaId};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, DocumentId, FieldName, SessionId};
 use synckit_engine::json::JsonText;
 use synckit_engine::limits::Limits;
 use synckit_engine::position::{Delivery, Epoch, Position, Seq};
-use synckit_engine::room::{self, Command, Input, Room, Stored};
+use synckit_engine::room::{self, Command, Input, Room, StoredEdit};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::text::TextState;
@@ -85,11 +85,11 @@ fn client(name: &str) -> ClientId {
     ClientId::new(name).unwrap()
 }
 
-fn delta(author: &str, counter: u64, timestamp: u64, field: u64) -> Delta {
+fn delta(author: &str, number: u64, timestamp: u64, field: u64) -> Delta {
     Delta {
-        id: DeltaId::new(&format!("{author}-{counter}")),
+        id: DeltaId::new(&format!("{author}-{number}")),
         client: client(author),
-        clock: VectorClock::dot(&client(author), counter),
+        number: EditNumber(number),
         timestamp,
         changes: Changes::Fields(vec![(
             FieldName::new(&format!("field-{field}")).unwrap(),
@@ -172,7 +172,7 @@ fn room(bench: &mut Criterion) {
                 stored += 1;
                 let number = |delta| (delta, Delivery::Stored(Seq(stored)));
                 let deltas = deltas.into_iter().map(number).collect();
-                let edits = vec![Stored { ticket, deltas }];
+                let edits = vec![StoredEdit { ticket, deltas }];
                 room.handle(Input::Stored { epoch: Epoch(1), edits }, &mut done);
                 assert_eq!(done.len(), 2);
                 done.clear();
@@ -259,7 +259,7 @@ fn delta_id(bench: &mut Criterion) {
     let author = client("client-a");
     let changes = Changes::Fields(vec![(FieldName::new("title").unwrap(), Change::Delete)]);
     bench.bench_function("delta id", |bench| {
-        bench.iter(|| DeltaId::derive(black_box(&author), 1, NOW, &changes));
+        bench.iter(|| DeltaId::derive(black_box(&author), EditNumber(1), NOW, &changes));
     });
 }
 

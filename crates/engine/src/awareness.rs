@@ -1,4 +1,5 @@
-//! Awareness: who is here and where their cursor is. Never stored, never acknowledged.
+//! Awareness: who is here and where their cursor is. Never stored, never acknowledged. Owns whose
+//! word counts for a client; knows no messages.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, AWARENESS_ENTRIES_MAX};
 pub struct Entry {
     /// What the client says of itself, opaque.
     pub state: JsonText,
-    /// Its Lamport counter: newer replaces older.
+    /// Its Lamport clock: newer replaces older.
     pub clock: u64,
     /// Who speaks for the client.
     pub owner: Owner,

@@ -1,15 +1,36 @@
-//! Vector clocks: how many edits of each client a replica has seen.
+//! The numbers of edits, and vector clocks: which edits of each client a replica has seen.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ClientId;
 
+/// Which of its client's edits one is: 1, 2, 3 … as the client counts. 0 stands before the first.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct EditNumber(pub u64);
+
+impl EditNumber {
+    /// The number after this one; the greatest has none.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for EditNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// How two clocks stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockOrder {
-    /// The same counters.
+    /// The same numbers.
     Equal,
     /// The first has seen less than the second.
     Before,
@@ -19,12 +40,12 @@ pub enum ClockOrder {
     Concurrent,
 }
 
-/// Client → counter. A missing entry counts as 0, and 0 is never stored, so equal clocks are
+/// Client → number of its newest edit. A missing entry counts as 0, and 0 is never stored, so equal clocks are
 /// equal as values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VectorClock {
     /// Sorted by client id.
-    entries: Vec<(ClientId, u64)>,
+    entries: Vec<(ClientId, EditNumber)>,
 }
 
 impl VectorClock {
@@ -34,39 +55,46 @@ impl VectorClock {
         Self::default()
     }
 
-    /// The clock of one edit: the `counter`-th of `client`.
+    /// The clock of one edit: the `number`-th of `client`.
     #[must_use]
-    pub fn dot(client: &ClientId, counter: u64) -> Self {
+    pub fn dot(client: &ClientId, number: EditNumber) -> Self {
         let mut clock = Self::new();
-        clock.raise(client, counter);
+        clock.raise(client, number);
         clock
     }
 
-    /// The counter of `client`, 0 when it has none.
+    /// The newest edit of `client`, 0 when none was seen.
     #[must_use]
-    pub fn get(&self, client: &str) -> u64 {
-        self.find(client).ok().and_then(|at| self.entries.get(at)).map_or(0, |entry| entry.1)
+    pub fn get(&self, client: &str) -> EditNumber {
+        let entry = self.find(client).ok().and_then(|at| self.entries.get(at));
+        entry.map(|entry| entry.1).unwrap_or_default()
     }
 
-    /// Sees the `counter`-th edit of `client`, and with it all before. Never lowers.
-    pub fn raise(&mut self, client: &ClientId, counter: u64) {
-        if counter == 0 {
+    /// Sees the `number`-th edit of `client`, and with it all before. Never lowers.
+    pub fn raise(&mut self, client: &ClientId, number: EditNumber) {
+        if number == EditNumber(0) {
             return;
         }
         match self.find(client.as_str()) {
             Ok(at) => {
                 if let Some(entry) = self.entries.get_mut(at) {
-                    entry.1 = entry.1.max(counter);
+                    entry.1 = entry.1.max(number);
                 }
             }
-            Err(at) => self.entries.insert(at, (client.clone(), counter)),
+            Err(at) => self.entries.insert(at, (client.clone(), number)),
         }
+    }
+
+    /// Whether this edit of `client` was seen.
+    #[must_use]
+    pub fn has_seen(&self, client: &ClientId, number: EditNumber) -> bool {
+        self.get(client.as_str()) >= number
     }
 
     /// The pointwise maximum of both.
     pub fn merge(&mut self, other: &Self) {
-        for (client, counter) in &other.entries {
-            self.raise(client, *counter);
+        for (client, number) in &other.entries {
+            self.raise(client, *number);
         }
     }
 
@@ -84,12 +112,12 @@ impl VectorClock {
     /// Whether everything that `other` has seen is seen here too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        other.entries.iter().all(|(client, counter)| self.get(client.as_str()) >= *counter)
+        other.entries.iter().all(|(client, number)| self.has_seen(client, *number))
     }
 
     /// The entries, sorted by client id.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&ClientId, u64)> {
-        self.entries.iter().map(|(client, counter)| (client, *counter))
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&ClientId, EditNumber)> {
+        self.entries.iter().map(|(client, number)| (client, *number))
     }
 
     /// Whether nothing was seen.
@@ -114,11 +142,11 @@ impl PartialOrd for VectorClock {
     }
 }
 
-impl FromIterator<(ClientId, u64)> for VectorClock {
-    fn from_iter<I: IntoIterator<Item = (ClientId, u64)>>(entries: I) -> Self {
+impl FromIterator<(ClientId, EditNumber)> for VectorClock {
+    fn from_iter<I: IntoIterator<Item = (ClientId, EditNumber)>>(entries: I) -> Self {
         let mut clock = Self::new();
-        for (client, counter) in entries {
-            clock.raise(&client, counter);
+        for (client, number) in entries {
+            clock.raise(&client, number);
         }
         clock
     }
@@ -136,15 +164,15 @@ impl<'de> Deserialize<'de> for VectorClock {
         impl<'de> serde::de::Visitor<'de> for Entries {
             type Value = VectorClock;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object of counters")
+                f.write_str("an object of numbers")
             }
             fn visit_map<A>(self, mut map: A) -> Result<VectorClock, A::Error>
             where
                 A: serde::de::MapAccess<'de>,
             {
                 let mut clock = VectorClock::new();
-                while let Some((client, counter)) = map.next_entry::<ClientId, u64>()? {
-                    clock.raise(&client, counter);
+                while let Some((client, number)) = map.next_entry::<ClientId, EditNumber>()? {
+                    clock.raise(&client, number);
                 }
                 Ok(clock)
             }

@@ -1,5 +1,7 @@
-//! One edit: what a client changed, when, and under which name it is recognised again.
+//! One edit: what a client changed, when, and under which name it is recognised again. Owns its
+//! stored forms; knows no document.
 
+mod bytes;
 mod data;
 
 use std::fmt;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::clock::VectorClock;
+use crate::clock::{EditNumber, VectorClock};
 use crate::ids::{ClientId, FieldName, Millis};
 use crate::json::JsonText;
 use crate::text::TextState;
@@ -18,14 +20,14 @@ pub use data::InvalidData;
 /// How clients and the stored form write a deleted field.
 pub const TOMBSTONE_JSON: &str = r#"{"__deleted":true}"#;
 
-/// The key that decides between two writes of one field: timestamp, then counter, then client.
+/// The key that decides between two writes of one field: timestamp, then number, then client.
 /// A total order, so that merging is commutative, associative and idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WriteKey {
     /// When the user wrote it, as far as the server believes the client's clock.
     pub timestamp: Millis,
     /// Which edit of its client it is.
-    pub counter: u64,
+    pub number: EditNumber,
     /// The client that wrote it, compared by UTF-8 bytes.
     pub client: ClientId,
 }
@@ -154,8 +156,8 @@ impl DeltaId {
         Self(text.into())
     }
 
-    /// The name of what `client` did as its `counter`-th edit, at its own time `timestamp`. A
-    /// client's retry carries a new message id but the same of all these.
+    /// The name of what `client` did as its edit `number`, at its own time `timestamp`. A client's
+    /// retry carries a new message id but the same of all these.
     ///
     /// Of `changes` only what is needed to tell operations apart has a part in it; of a text all
     /// of it, because clients send several states of a text under one number and time.
@@ -164,14 +166,19 @@ impl DeltaId {
     /// together in an index, whose pages in use stay few. The form is stored, so it must not
     /// change.
     #[must_use]
-    pub fn derive(client: &ClientId, counter: u64, timestamp: Millis, changes: &Changes) -> Self {
+    pub fn derive(
+        client: &ClientId,
+        number: EditNumber,
+        timestamp: Millis,
+        changes: &Changes,
+    ) -> Self {
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
         part(client.as_str().as_bytes());
-        part(&counter.to_be_bytes());
+        part(&number.0.to_be_bytes());
         part(&timestamp.to_be_bytes());
         for text in changes.identity() {
             part(text.as_bytes());
@@ -203,14 +210,14 @@ impl fmt::Debug for DeltaId {
 }
 
 /// One edit of one client: all its changes carry one key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
     /// Recognises a repeat.
     pub id: DeltaId,
     /// Who made it.
     pub client: ClientId,
-    /// What the edit adds to the document's clock; its own counter is `clock[client]`.
-    pub clock: VectorClock,
+    /// Which edit of its client it is.
+    pub number: EditNumber,
     /// When the user made it.
     pub timestamp: Millis,
     /// What it does.
@@ -221,21 +228,22 @@ impl Delta {
     /// The delta of an edit that is known by its key.
     #[must_use]
     pub fn of(key: &WriteKey, changes: Changes) -> Self {
-        let WriteKey { timestamp, counter, client } = key.clone();
-        let id = DeltaId::derive(&client, counter, timestamp, &changes);
-        Self { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes }
+        let WriteKey { timestamp, number, client } = key.clone();
+        let id = DeltaId::derive(&client, number, timestamp, &changes);
+        Self { id, client, number, timestamp, changes }
     }
 
-    /// The counter of this edit among its client's.
+    /// The clock that has seen this edit only: the form in which stores and messages hold its
+    /// number.
     #[must_use]
-    pub fn counter(&self) -> u64 {
-        self.clock.get(self.client.as_str())
+    pub fn clock(&self) -> VectorClock {
+        VectorClock::dot(&self.client, self.number)
     }
 
     /// The key that decides for each field of this edit.
     #[must_use]
     pub fn key(&self) -> WriteKey {
-        WriteKey { timestamp: self.timestamp, counter: self.counter(), client: self.client.clone() }
+        WriteKey { timestamp: self.timestamp, number: self.number, client: self.client.clone() }
     }
 
     /// The changes as JSON, the form in which they are stored: `{"field": value, …}` for fields,
@@ -274,11 +282,10 @@ mod tests {
             (field("__proto__"), value("1e400")),
             (field(""), Change::Delete),
         ];
-        let client = ClientId::new("c").unwrap();
         let delta = Delta {
             id: DeltaId::new("d"),
-            clock: VectorClock::dot(&client, 1),
-            client,
+            client: ClientId::new("c").unwrap(),
+            number: EditNumber(1),
             timestamp: 1,
             changes: changes.into(),
         };
@@ -300,7 +307,11 @@ mod tests {
             (Changes::Set(SetChange::Clear), r#"["set","clear"]"#),
             (Changes::Format(json(r#"{"a": 1}"#)), r#"["richtext",{"a": 1}]"#),
         ] {
-            let key = WriteKey { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
+            let key = WriteKey {
+                timestamp: 1,
+                number: EditNumber(1),
+                client: ClientId::new("c").unwrap(),
+            };
             let delta = Delta::of(&key, changes);
             assert_eq!(delta.data(), data);
             assert_eq!(Delta::parse_data(data).unwrap(), delta.changes);
@@ -315,7 +326,8 @@ mod tests {
     #[test]
     fn operations_of_one_number_and_time_have_ids_of_their_own() {
         let json = |text: &str| JsonText::parse(text).unwrap();
-        let key = WriteKey { timestamp: 1, counter: 1, client: ClientId::new("c").unwrap() };
+        let key =
+            WriteKey { timestamp: 1, number: EditNumber(1), client: ClientId::new("c").unwrap() };
         let ids = [
             Changes::Fields(vec![(field("counter"), Change::Delete)]),
             Changes::Count(1),
@@ -342,10 +354,15 @@ mod tests {
 
     #[test]
     fn a_retry_has_the_same_id_and_any_other_edit_another() {
-        let id = |client: &str, counter, timestamp, fields: &[&str]| {
+        let id = |client: &str, number, timestamp, fields: &[&str]| {
             let fields = fields.iter().map(|name| (field(name), Change::Delete));
             let changes = Changes::Fields(fields.collect());
-            DeltaId::derive(&ClientId::new(client).unwrap(), counter, timestamp, &changes)
+            DeltaId::derive(
+                &ClientId::new(client).unwrap(),
+                EditNumber(number),
+                timestamp,
+                &changes,
+            )
         };
         let first = id("a", 1, 10, &["x"]);
         assert_eq!(first, id("a", 1, 10, &["x"]));

@@ -1,4 +1,5 @@
-//! A document: fields that each keep their newest write, and what it may hold besides them.
+//! A document: fields that each keep their newest write, and what it may hold besides them. Owns what
+//! a history comes to; knows neither who stored it nor who reads it.
 
 pub mod collections;
 pub mod counter;
@@ -53,7 +54,7 @@ impl Document {
         Self::default()
     }
 
-    /// Applies every change of `delta` and sees its clock; whether any of it was new here.
+    /// Applies every change of `delta`, which is seen from then on; whether any of it was new here.
     pub fn apply(&mut self, delta: &Delta) -> bool {
         let key = delta.key();
         let mut is_new = false;
@@ -63,9 +64,9 @@ impl Document {
             }
         } else {
             is_new = self.collections.apply(delta, &key);
-            self.stamp = self.stamp.saturating_add(1).max(key.counter);
+            self.stamp = self.stamp.saturating_add(1).max(key.number.0);
         }
-        self.clock.merge(&delta.clock);
+        self.clock.raise(&delta.client, delta.number);
         is_new
     }
 
@@ -90,8 +91,8 @@ impl Document {
         };
         // What another node sends may hold any number, and must not end the room.
         self.stamp = match outcome {
-            Outcome::Won => self.stamp.saturating_add(1).max(key.counter),
-            Outcome::Lost | Outcome::Duplicate => self.stamp.max(key.counter).saturating_add(1),
+            Outcome::Won => self.stamp.saturating_add(1).max(key.number.0),
+            Outcome::Lost | Outcome::Duplicate => self.stamp.max(key.number.0).saturating_add(1),
         };
         outcome
     }

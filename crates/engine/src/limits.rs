@@ -10,21 +10,22 @@ pub const CLIENT_ID_BYTES_MAX: usize = 255;
 /// As wide as the reference schema's column.
 pub const FIELD_NAME_BYTES_MAX: usize = 500;
 
-/// Above it JavaScript clients lose count for good.
-pub const COUNTER_MAX: u64 = (1 << 53) - 1;
+/// The greatest number of an edit, and clock of a text or of awareness, which clients count alike:
+/// above it JavaScript clients lose count for good.
+pub const EDIT_NUMBER_MAX: u64 = (1 << 53) - 1;
 
-/// As far as a counter may jump. Clients count on from the greatest counter that they see, so one
-/// that were at [`COUNTER_MAX`] would leave the others none: from here there are as many left as
-/// nobody will ever use.
-pub const COUNTER_JUMP_TO_MAX: u64 = 1 << 48;
+/// As far as a number may jump. Clients count on from the greatest that they see, so one that were
+/// at [`EDIT_NUMBER_MAX`] would leave the others none: from here there are as many left as nobody
+/// will ever use.
+pub const EDIT_NUMBER_JUMP_TO_MAX: u64 = 1 << 48;
 
-/// Beyond that, how far a counter may be ahead of the greatest before it: edits made offline.
-pub const COUNTER_AHEAD_MAX: u64 = 1 << 20;
+/// Beyond that, how far a number may be ahead of the greatest before it: edits made offline.
+pub const EDIT_NUMBER_AHEAD_MAX: u64 = 1 << 20;
 
-/// Whether a counter may come where the greatest so far is `greatest`.
+/// Whether a number may come where the greatest so far is `greatest`.
 #[must_use]
-pub fn counter_may_follow(counter: u64, greatest: u64) -> bool {
-    counter <= COUNTER_JUMP_TO_MAX.max(greatest.saturating_add(COUNTER_AHEAD_MAX))
+pub fn number_may_follow(number: u64, greatest: u64) -> bool {
+    number <= EDIT_NUMBER_JUMP_TO_MAX.max(greatest.saturating_add(EDIT_NUMBER_AHEAD_MAX))
 }
 
 /// Deeper JSON has no use in a field and would cost every later reader its stack.

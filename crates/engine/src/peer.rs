@@ -81,7 +81,7 @@ impl PeerMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::VectorClock;
+    use crate::clock::EditNumber;
     use crate::delta::{Change, Changes, DeltaId};
     use crate::ids::FieldName;
 
@@ -91,7 +91,7 @@ mod tests {
         let delta = Delta {
             id: DeltaId::new("d"),
             client: ann.clone(),
-            clock: VectorClock::dot(&ann, 3),
+            number: EditNumber(3),
             timestamp: 1_790_000_000_000,
             changes: Changes::Fields(vec![
                 (FieldName::new("a").unwrap(), Change::Set(JsonText::parse("1e400").unwrap())),
@@ -112,6 +112,25 @@ mod tests {
             assert_eq!(PeerMessage::decode(&bytes).unwrap(), message);
             assert!(PeerMessage::decode(bytes.get(1..).unwrap()).is_err(), "without its version");
         }
+    }
+
+    #[test]
+    fn the_bytes_of_a_message_do_not_change() {
+        let delta = Delta {
+            id: DeltaId::new("d"),
+            client: ClientId::new("ann").unwrap(),
+            number: EditNumber(300),
+            timestamp: 5,
+            changes: Changes::Count(-2),
+        };
+        let unnumbered = Delta { number: EditNumber(0), ..delta.clone() };
+        let deltas = vec![(Seq(4), delta), (Seq(5), unnumbered)];
+        let message = PeerMessage::Stored { epoch: Epoch(9), deltas };
+        let bytes = b"\x82\x00\x09\x02\
+            \x04\x01d\x03ann\x01\x03ann\xac\x02\x05\x02\x03\
+            \x05\x01d\x03ann\x00\x05\x02\x03";
+        assert_eq!(message.encode().unwrap(), bytes);
+        assert_eq!(PeerMessage::decode(bytes).unwrap(), message);
     }
 
     #[test]

@@ -3,16 +3,25 @@
 //! Synchronous and without IO. Its state is always a prefix of the stored history: an edit is
 //! given to the store first, and applied, acknowledged and sent out when the store has numbered
 //! it. Deltas that others stored in between show as a gap in the numbers and are fetched.
+//!
+//! - `input`: what happens to a room; `effect`: what it wants done
+//! - `edits`: to the store and back; `history`: what is applied; `reading`: what is read next
+//! - `dirty`: what readers don't know yet; `to_clients`: the messages that tell them; `windows`:
+//!   those that wait a moment; `lag`: those that wait for a slow reader
+//! - `awareness`: who is here; `peers`: what other nodes say
+//!
+//! It knows neither sockets nor the store nor the bus, and decides nothing by time of its own.
 
 mod awareness;
 mod dirty;
 mod edits;
+mod effect;
 mod history;
-mod io;
+mod input;
 mod lag;
-mod messages;
 mod peers;
 mod reading;
+mod to_clients;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +36,8 @@ use crate::limits::{Limits, SESSION_WRITERS_MAX};
 use crate::peer::PeerMessage;
 use crate::position::{Position, Seq};
 use crate::snapshot::Snapshot;
-pub use io::{Command, Draft, Effect, Input, Stored, TicketId};
+pub use effect::Effect;
+pub use input::{Command, Draft, Input, StoredEdit, TicketId};
 use lag::Lag;
 use reading::Reading;
 use windows::WaitingAwareness;
@@ -79,8 +89,8 @@ pub struct Room<H> {
     last_ticket: u64,
     deltas_in_flight: usize,
     bytes_in_flight: usize,
-    /// Counters given to clients that count for nothing themselves, until they are applied.
-    counters: VectorClock,
+    /// Numbers given to the edits of clients that don't count themselves, until they are applied.
+    given_numbers: VectorClock,
     /// Numbered deltas that cannot be applied yet because others are missing before them.
     arrived: BTreeMap<Seq, Delta>,
     /// The answer to [`Effect::Fetch`] or [`Effect::Reload`] that is still to come.
@@ -111,7 +121,7 @@ impl<H> Room<H> {
             last_ticket: 0,
             deltas_in_flight: 0,
             bytes_in_flight: 0,
-            counters: VectorClock::new(),
+            given_numbers: VectorClock::new(),
             arrived: BTreeMap::new(),
             reading: Reading::Idle,
             is_alone: false,
@@ -221,8 +231,8 @@ impl<H> Room<H> {
             Input::Command { session, handle, command } => {
                 self.command(session, handle, command, effects);
             }
-            Input::Stored { epoch, edits } => self.stored(epoch, edits, effects),
-            Input::NotStored { tickets, code } => self.not_stored(&tickets, code, effects),
+            Input::Stored { epoch, edits } => self.edits_stored(epoch, edits, effects),
+            Input::NotStored { tickets, code } => self.edits_not_stored(&tickets, code, effects),
             Input::Fetched(deltas) => self.fetched(deltas, effects),
             Input::Reloaded(loaded) => self.reloaded(loaded, effects),
             Input::Peer { node, message, now } => self.hear(&node, message, now, effects),
@@ -231,7 +241,7 @@ impl<H> Room<H> {
                     self.append(None, deltas, effects);
                 }
             }
-            Input::Head(head) => self.compare(head, effects),
+            Input::Head(head) => self.hear_head(head, effects),
             Input::Resumed => {
                 self.tell_awareness(effects);
                 effects.push(Effect::Publish(PeerMessage::AwarenessAsked));

@@ -336,9 +336,9 @@ impl Session {
             let changes = operation.changes;
             let written_at = operation.timestamp.or(sent_at).unwrap_or(now);
             let client = operation.client.unwrap_or_else(|| self.name.clone());
-            let id = match operation.counter {
-                Some(counter) => DeltaId::derive(&client, counter, written_at, &changes),
-                // Without a counter a retry looks like a new edit; it must not look like an old one.
+            let id = match operation.number {
+                Some(number) => DeltaId::derive(&client, number, written_at, &changes),
+                // Without a number a retry looks like a new edit; it must not look like an old one.
                 None => {
                     let serial = self.next_serial();
                     DeltaId::new(&format!("{}-{serial}", self.name))
@@ -347,7 +347,7 @@ impl Session {
             let latest = now.saturating_add(self.limits.clock_skew_max_ms);
             let earliest = now.saturating_sub(self.limits.tombstone_horizon_ms);
             let timestamp = if written_at > latest { now } else { written_at.max(earliest) };
-            drafts.push(Draft { id, client, counter: operation.counter, timestamp, changes });
+            drafts.push(Draft { id, client, number: operation.number, timestamp, changes });
         }
         let follow = self.permissions().is_some_and(|allowed| allowed.may_read(&document));
         Ok((document, Command::Edit { message_id, drafts, follow }))

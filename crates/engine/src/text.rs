@@ -11,7 +11,7 @@
 
 mod run;
 mod runs;
-mod stored;
+mod stored_form;
 mod wire;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Change, Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId, FieldName};
 use synckit_engine::json::JsonText;
@@ -106,7 +106,7 @@ fn peer_messages(folder: &Path) -> io::Result<()> {
     let delta = Delta {
         id: DeltaId::new("d"),
         client: ann.clone(),
-        clock: VectorClock::dot(&ann, 3),
+        number: EditNumber(3),
         timestamp: 1_700_000_000_000,
         changes: vec![
             (FieldName::new("x").map_err(io::Error::other)?, Change::Set(JsonText::null())),

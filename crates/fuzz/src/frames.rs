@@ -1,12 +1,12 @@
 //! What a client sends, and what it is sent.
 
 use serde_json::value::RawValue;
-use synckit_engine::clock::VectorClock;
-use synckit_engine::delta::{Changes, Delta, DeltaId, SetChange};
+use synckit_engine::clock::EditNumber;
+use synckit_engine::delta::{Changes, Delta, SetChange, WriteKey};
 use synckit_engine::ids::ClientId;
 use synckit_engine::json::nests_too_deep;
 use synckit_engine::limits::{
-    AWARENESS_STATE_BYTES_MAX, BATCH_OPERATIONS_MAX, COUNT_MAX, COUNTER_MAX, DELTA_FIELDS_MAX,
+    AWARENESS_STATE_BYTES_MAX, BATCH_OPERATIONS_MAX, COUNT_MAX, DELTA_FIELDS_MAX, EDIT_NUMBER_MAX,
     MESSAGE_ID_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use synckit_engine::wire::frame::{BinaryFrame, HEADER_BYTES};
@@ -57,13 +57,13 @@ fn limits_hold(incoming: &Incoming) {
             assert!((1..=BATCH_OPERATIONS_MAX).contains(&operations), "{operations} operations");
             for operation in &edit.operations {
                 assert!(
-                    operation.counter.is_none_or(|counter| (1..=COUNTER_MAX).contains(&counter))
+                    operation.number.is_none_or(|number| (1..=EDIT_NUMBER_MAX).contains(&number.0))
                 );
                 operation_is_within_limits(&operation.changes);
             }
         }
         ClientMessage::AwarenessUpdate { state, clock, .. } => {
-            assert!(*clock <= COUNTER_MAX);
+            assert!(*clock <= EDIT_NUMBER_MAX);
             if let Some(state) = state {
                 assert!(state.as_str().len() <= AWARENESS_STATE_BYTES_MAX);
                 assert!(!nests_too_deep(state.as_str().as_bytes()));
@@ -107,9 +107,8 @@ fn stored_data_reads_back(edit: &Edit) {
 /// Writes changes as they are stored, and reads them again.
 pub(crate) fn data_reads_back(changes: Changes) {
     let client = ClientId::new("c").unwrap_or_else(|rule| panic!("{rule}"));
-    let id = DeltaId::derive(&client, 1, 1, &changes);
-    let clock = VectorClock::dot(&client, 1);
-    let delta = Delta { id, client, clock, timestamp: 1, changes };
+    let key = WriteKey { timestamp: 1, number: EditNumber(1), client };
+    let delta = Delta::of(&key, changes);
     let again = Delta::parse_data(&delta.data());
     assert_eq!(again.unwrap_or_else(|error| panic!("{error}")), delta.changes);
 }
@@ -167,7 +166,7 @@ fn clients_may_send_it_back(message: &ServerMessage, text: &str) {
             Ok(ClientMessage::AwarenessUpdate { document: d, client: c, state: s, clock: n }),
         ) => assert_eq!((document, client, state, clock), (&d, &c, &s, &n)),
         // Another node may have counted higher than a client can.
-        (ServerMessage::AwarenessUpdate { clock, .. }, Err(_)) if *clock > COUNTER_MAX => {}
+        (ServerMessage::AwarenessUpdate { clock, .. }, Err(_)) if *clock > EDIT_NUMBER_MAX => {}
         // Texts of clients that contradict each other may join to what no client could send.
         (ServerMessage::DeltaBatch { text: true, .. }, Err(_)) => {}
         (message, decoded) => {

@@ -18,7 +18,7 @@ pub use lifecycle::*;
 pub use model::agrees_with_the_memory_store;
 pub use snapshots::*;
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::{EditNumber, VectorClock};
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Epoch, Position, Seq};
@@ -102,7 +102,7 @@ fn client(name: &str) -> ClientId {
 }
 
 fn clock(entries: &[(&str, u64)]) -> VectorClock {
-    entries.iter().map(|(name, counter)| (client(name), *counter)).collect()
+    entries.iter().map(|(name, counter)| (client(name), EditNumber(*counter))).collect()
 }
 
 /// The `counter`-th edit of `name`, under an id made of both.
@@ -114,7 +114,7 @@ fn delta_with_data(name: &str, counter: u64, data: &str) -> Delta {
     Delta {
         id: DeltaId::new(&format!("{name}-{counter}")),
         client: client(name),
-        clock: VectorClock::dot(&client(name), counter),
+        number: EditNumber(counter),
         timestamp: 1_000 + counter,
         changes: Delta::parse_data(data).expect("valid data"),
     }

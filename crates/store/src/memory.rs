@@ -106,7 +106,7 @@ impl MemoryDocument {
             return Delivery::Repeated(*seq);
         }
         self.head = self.head.next();
-        self.clock.merge(&delta.clock);
+        self.clock.raise(&delta.client, delta.number);
         self.updated_at = SystemTime::now();
         self.seqs.insert(delta.id.clone(), self.head);
         let stored = StoredDelta { delta: delta.clone(), at: self.updated_at };
@@ -189,7 +189,8 @@ impl DocumentStore for MemoryStore {
         let Some(document) = state.documents.get(id) else {
             return Ok(Vec::new());
         };
-        let seen = |delta: &Delta| since.is_some_and(|since| since.covers(&delta.clock));
+        let seen =
+            |delta: &Delta| since.is_some_and(|since| since.has_seen(&delta.client, delta.number));
         let deltas = document.after(after).filter(|numbered| !seen(&numbered.delta));
         Ok(deltas.take(PAGE_DELTAS_MAX).collect())
     }
@@ -239,7 +240,8 @@ impl DocumentStore for MemoryStore {
             return Ok(0);
         };
         let safe = document.deltas.range(..=covered).filter(|(_, stored)| {
-            up_to.covers(&stored.delta.clock) && stored_before.is_none_or(|time| stored.at < time)
+            up_to.has_seen(&stored.delta.client, stored.delta.number)
+                && stored_before.is_none_or(|time| stored.at < time)
         });
         let safe: HashSet<Seq> = safe.map(|(seq, _)| *seq).collect();
         document.deltas.retain(|seq, _| !safe.contains(seq));

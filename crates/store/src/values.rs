@@ -28,8 +28,8 @@ pub(crate) fn document_id(text: &str) -> Result<DocumentId, StoreError> {
 }
 
 pub(crate) fn clock_json(clock: &VectorClock) -> Result<String, StoreError> {
-    if let Some((client, counter)) = clock.iter().find(|entry| signed(entry.1).is_err()) {
-        return Err(StoreError::EditRefused(format!("counter {counter} of {client} is too large")));
+    if let Some((client, number)) = clock.iter().find(|entry| signed(entry.1.0).is_err()) {
+        return Err(StoreError::EditRefused(format!("number {number} of {client} is too large")));
     }
     serde_json::to_string(clock)
         .map_err(|error| StoreError::EditRefused(format!("write a vector clock: {error}")))

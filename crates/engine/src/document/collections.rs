@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::EditNumber;
 use crate::delta::{Changes, Delta, DeltaId, WriteKey};
 use crate::ids::{ClientId, Millis};
 use crate::json::JsonText;
@@ -57,8 +58,11 @@ impl Collections {
         let mut deltas = Vec::new();
         if !self.text.is_empty() {
             // Who wrote it stands in the text.
-            let key =
-                WriteKey { timestamp: self.text_time, counter: 0, client: ClientId::server() };
+            let key = WriteKey {
+                timestamp: self.text_time,
+                number: EditNumber(0),
+                client: ClientId::server(),
+            };
             let parts = self.text.parts(text_bytes).into_iter();
             deltas.extend(parts.map(|part| Delta::of(&key, Changes::Text(part))));
         }

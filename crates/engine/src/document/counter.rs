@@ -70,16 +70,16 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::VectorClock;
+    use crate::clock::EditNumber;
     use crate::delta::Changes;
     use crate::ids::ClientId;
 
     fn increment(n: usize) -> Delta {
         let client = ClientId::new("ann").unwrap();
-        let (counter, timestamp) = (n as u64 + 1, n as u64);
+        let (number, timestamp) = (EditNumber(n as u64 + 1), n as u64);
         let changes = Changes::Count(2);
-        let id = DeltaId::derive(&client, counter, timestamp, &changes);
-        Delta { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes }
+        let id = DeltaId::derive(&client, number, timestamp, &changes);
+        Delta { id, client, number, timestamp, changes }
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Set {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::EditNumber;
     use crate::ids::ClientId;
 
     fn value(text: &str) -> JsonText {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     fn at(timestamp: Millis) -> WriteKey {
-        WriteKey { timestamp, counter: 1, client: ClientId::new("ann").unwrap() }
+        WriteKey { timestamp, number: EditNumber(1), client: ClientId::new("ann").unwrap() }
     }
 
     fn elements(set: &Set) -> Vec<&str> {

@@ -3,7 +3,7 @@
 use crate::awareness::{Changed, Heard, Refused};
 use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
-use crate::limits::{AWARENESS_HEARD_FOR_MS, COUNTER_JUMP_TO_MAX, counter_may_follow};
+use crate::limits::{AWARENESS_HEARD_FOR_MS, EDIT_NUMBER_JUMP_TO_MAX, number_may_follow};
 use crate::peer::PeerMessage;
 use crate::wire::message::ClientAwareness;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
@@ -34,7 +34,7 @@ impl<H> Room<H> {
         effects: &mut Vec<Effect>,
     ) {
         let known = || self.awareness.entries().map(|(_, entry)| entry.clock).max().unwrap_or(0);
-        if clock > COUNTER_JUMP_TO_MAX && !counter_may_follow(clock, known()) {
+        if clock > EDIT_NUMBER_JUMP_TO_MAX && !number_may_follow(clock, known()) {
             let error = ErrorReply::new(ErrorCode::InvalidClock)
                 .because(format!("{clock} is too far ahead of everybody else's clock"));
             effects.push(Effect::Send(session, ServerMessage::Error(error.on(&self.id))));

@@ -18,18 +18,18 @@ pub(super) struct Dirty {
     pub(super) is_cleared: bool,
     pub(super) elements: BTreeSet<JsonText>,
     /// In order.
-    pub(super) operations: Vec<Operation>,
+    pub(super) relayed: Vec<Relayed>,
 }
 
 /// An operation that has no value to be read later: it is passed on.
 #[derive(Debug, Clone)]
-pub(super) struct Operation {
+pub(super) struct Relayed {
     pub(super) key: WriteKey,
-    pub(super) kind: Kind,
+    pub(super) kind: RelayedKind,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(super) enum RelayedKind {
     /// What was added to the counter.
     Count(i64),
     /// The operation as its client wrote it.
@@ -48,16 +48,18 @@ impl Dirty {
             Changes::Set(SetChange::Add(value) | SetChange::Remove(value)) => {
                 self.elements.insert(value.clone());
             }
-            Changes::Count(amount) if is_new => self.pass_on(delta.key(), Kind::Count(*amount)),
+            Changes::Count(amount) if is_new => {
+                self.pass_on(delta.key(), RelayedKind::Count(*amount))
+            }
             Changes::Format(operation) if is_new => {
-                self.pass_on(delta.key(), Kind::Format(operation.clone()));
+                self.pass_on(delta.key(), RelayedKind::Format(operation.clone()));
             }
             Changes::Count(_) | Changes::Format(_) => {}
         }
     }
 
-    fn pass_on(&mut self, key: WriteKey, kind: Kind) {
-        self.operations.push(Operation { key, kind });
+    fn pass_on(&mut self, key: WriteKey, kind: RelayedKind) {
+        self.relayed.push(Relayed { key, kind });
     }
 
     /// All that readers of one document need to know to see the other.
@@ -67,21 +69,21 @@ impl Dirty {
         let names = before.fields().chain(after.fields());
         let (known, new) = (before.collections(), after.collections());
         let counted = new.counter().recent().filter(|(id, _)| !known.counter().knows(id));
-        let counted = counted.map(|(_, Counted { key, amount })| Operation {
+        let counted = counted.map(|(_, Counted { key, amount })| Relayed {
             key: key.clone(),
-            kind: Kind::Count(*amount),
+            kind: RelayedKind::Count(*amount),
         });
         let formats = new.formats().filter(|(id, _)| !known.has_format(id));
-        let formats = formats.map(|(_, Format { key, operation })| Operation {
+        let formats = formats.map(|(_, Format { key, operation })| Relayed {
             key: key.clone(),
-            kind: Kind::Format(operation.clone()),
+            kind: RelayedKind::Format(operation.clone()),
         });
         Self {
             fields: names.map(|(name, _)| name.clone()).collect(),
             has_text: known.text() != new.text(),
             is_cleared: known.set() != new.set(),
             elements: BTreeSet::new(),
-            operations: counted.chain(formats).collect(),
+            relayed: counted.chain(formats).collect(),
         }
     }
 
@@ -90,6 +92,6 @@ impl Dirty {
         self.fields.is_empty()
             && !self.is_cleared
             && self.elements.is_empty()
-            && self.operations.is_empty()
+            && self.relayed.is_empty()
     }
 }

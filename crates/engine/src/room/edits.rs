@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::clock::VectorClock;
 use crate::delta::{Changes, Delta, DeltaId};
 use crate::ids::SessionId;
-use crate::limits::{FORMAT_BYTES_MAX, TEXT_BLOCKS_MAX, counter_may_follow};
+use crate::limits::{FORMAT_BYTES_MAX, TEXT_BLOCKS_MAX, number_may_follow};
 use crate::peer::PeerMessage;
 use crate::position::{Delivery, Epoch, Seq};
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
 use super::dirty::Dirty;
-use super::{Draft, Effect, Room, Stored, Ticket, TicketId};
+use super::{Draft, Effect, Room, StoredEdit, Ticket, TicketId};
 
 impl<H> Room<H> {
     pub(super) fn edit(
@@ -27,7 +26,7 @@ impl<H> Room<H> {
             // The store takes no id twice in one edit, and the second would change nothing.
             deltas.extend(self.number(draft).filter(|delta| known.insert(delta.id.clone())));
         }
-        let checked = self.check_counters(&deltas).and_then(|()| self.check_growth(&deltas));
+        let checked = self.check_numbers(&deltas).and_then(|()| self.check_growth(&deltas));
         if let Err(refused) = checked {
             let error = refused.on(&self.id).answering(Some(&message_id));
             effects.push(Effect::Send(session, ServerMessage::Error(error)));
@@ -39,20 +38,21 @@ impl<H> Room<H> {
     }
 
     /// One client must not use up the numbers of all others.
-    pub(super) fn check_counters(&self, deltas: &[Delta]) -> Result<(), ErrorReply> {
-        let too_far = |counter: u64, greatest: u64| {
+    pub(super) fn check_numbers(&self, deltas: &[Delta]) -> Result<(), ErrorReply> {
+        let too_far = |number: u64, greatest: u64| {
             ErrorReply::new(ErrorCode::InvalidClock).because(format!(
-                "{counter} is too far ahead of {greatest}, the greatest so far: subscribe and count on from there"
+                "{number} is too far ahead of {greatest}, the greatest so far: subscribe and count on from there"
             ))
         };
         for delta in deltas {
             let stamp = self.document.stamp();
-            if !counter_may_follow(delta.counter(), stamp) {
-                return Err(too_far(delta.counter(), stamp));
+            let number = delta.number.0;
+            if !number_may_follow(number, stamp) {
+                return Err(too_far(number, stamp));
             }
             let known = self.document.collections().text().clock();
             if let Changes::Text(added) = &delta.changes
-                && !counter_may_follow(added.clock(), known)
+                && !number_may_follow(added.clock(), known)
             {
                 return Err(too_far(added.clock(), known));
             }
@@ -98,11 +98,11 @@ impl<H> Room<H> {
 
     /// The delta of an edit; none if the text it sends is known already.
     pub(super) fn number(&mut self, draft: Draft) -> Option<Delta> {
-        let Draft { mut id, client, counter, timestamp, mut changes } = draft;
-        let counter = counter.unwrap_or_else(|| {
+        let Draft { mut id, client, number, timestamp, mut changes } = draft;
+        let number = number.unwrap_or_else(|| {
             let seen = self.document.clock().get(client.as_str());
-            let next = seen.max(self.counters.get(client.as_str())).saturating_add(1);
-            self.counters.raise(&client, next);
+            let next = seen.max(self.given_numbers.get(client.as_str())).next();
+            self.given_numbers.raise(&client, next);
             next
         });
         if let Changes::Text(state) = &changes {
@@ -111,9 +111,9 @@ impl<H> Room<H> {
                 return None;
             }
             changes = Changes::Text(added);
-            id = DeltaId::derive(&client, counter, timestamp, &changes);
+            id = DeltaId::derive(&client, number, timestamp, &changes);
         }
-        Some(Delta { id, clock: VectorClock::dot(&client, counter), client, timestamp, changes })
+        Some(Delta { id, client, number, timestamp, changes })
     }
 
     pub(super) fn redeem(&mut self, id: TicketId) -> Option<Ticket> {
@@ -123,7 +123,12 @@ impl<H> Room<H> {
         Some(ticket)
     }
 
-    pub(super) fn stored(&mut self, epoch: Epoch, edits: Vec<Stored>, effects: &mut Vec<Effect>) {
+    pub(super) fn edits_stored(
+        &mut self,
+        epoch: Epoch,
+        edits: Vec<StoredEdit>,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut repeats = Vec::new();
         let mut repeated_up_to = Seq(0);
         let mut arrived = Vec::new();
@@ -180,7 +185,7 @@ impl<H> Room<H> {
         effects.extend(messages.into_iter().map(|message| Effect::Send(session, message)));
     }
 
-    pub(super) fn not_stored(
+    pub(super) fn edits_not_stored(
         &mut self,
         tickets: &[TicketId],
         code: ErrorCode,

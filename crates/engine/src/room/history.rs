@@ -68,7 +68,7 @@ impl<H> Room<H> {
             }
         }
         if self.tickets.is_empty() && self.reading.is_idle() {
-            self.counters = VectorClock::new();
+            self.given_numbers = VectorClock::new();
         }
         self.broadcast(dirty, &writers, effects);
     }

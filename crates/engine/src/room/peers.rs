@@ -16,7 +16,7 @@ impl<H> Room<H> {
     ) {
         match message {
             PeerMessage::Stored { epoch, deltas } => self.arrive(epoch, deltas, effects),
-            PeerMessage::Head(head) => self.compare(Some(head), effects),
+            PeerMessage::Head(head) => self.hear_head(Some(head), effects),
             PeerMessage::Awareness { is_repeated, entries } => {
                 self.hear_awareness(node, now, is_repeated, entries, effects);
             }
@@ -29,7 +29,7 @@ impl<H> Room<H> {
     }
 
     /// Reads what the store has beyond the room's position, or another life of the document.
-    pub(super) fn compare(&mut self, head: Option<Position>, effects: &mut Vec<Effect>) {
+    pub(super) fn hear_head(&mut self, head: Option<Position>, effects: &mut Vec<Effect>) {
         let head = head.unwrap_or_default();
         if head.seq > Seq(0) {
             self.begin(head.epoch);

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::ids::InvalidName;
-use crate::limits::{COUNTER_MAX, TEXT_BLOCKS_MAX, TEXT_CLUSTER_BYTES_MAX, TEXT_RUN_CLUSTERS_MAX};
+use crate::limits::{
+    EDIT_NUMBER_MAX, TEXT_BLOCKS_MAX, TEXT_CLUSTER_BYTES_MAX, TEXT_RUN_CLUSTERS_MAX,
+};
 
 fn id(client: &str, clock: u64) -> Value {
     json!({"client_id": client, "clock": clock, "offset": 0})
@@ -185,8 +187,8 @@ fn the_clock_is_not_below_a_block_and_not_out_of_range() {
     let ahead = block("ann", 3, "abc", false);
     let refused = "block ann@3 must have a clock of at most 2, the text's clock value";
     assert_eq!(refusal(2, &[ahead]), refused);
-    assert!(TextState::parse(&state(COUNTER_MAX, &[])).is_ok());
-    let far = TextState::parse(&state(COUNTER_MAX + 1, &[]));
+    assert!(TextState::parse(&state(EDIT_NUMBER_MAX, &[])).is_ok());
+    let far = TextState::parse(&state(EDIT_NUMBER_MAX + 1, &[]));
     assert!(matches!(far, Err(InvalidText::ClockTooGreat(_))));
 }
 

@@ -10,7 +10,9 @@ use super::run::{Origin, Origins, Piece, Run, push, segment};
 use super::runs::Runs;
 use crate::ids::{ClientId, InvalidName};
 use crate::json::{write_number, write_string};
-use crate::limits::{COUNTER_MAX, TEXT_BLOCKS_MAX, TEXT_CLUSTER_BYTES_MAX, TEXT_STATE_BYTES_MAX};
+use crate::limits::{
+    EDIT_NUMBER_MAX, TEXT_BLOCKS_MAX, TEXT_CLUSTER_BYTES_MAX, TEXT_STATE_BYTES_MAX,
+};
 
 /// Why a text state was refused. The text is fit to be shown to the client that sent it.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ pub enum InvalidText {
     #[error("block {0} must have a clock of at most {1}, the text's clock value")]
     AheadOfClock(String, u64),
     /// A clock value out of range.
-    #[error("a text's clock value is at most {COUNTER_MAX}; this one is {0}")]
+    #[error("a text's clock value is at most {EDIT_NUMBER_MAX}; this one is {0}")]
     ClockTooGreat(u64),
     /// Two blocks of one client share clocks.
     #[error("block {0} must not share clocks with another block of its client")]
@@ -126,7 +128,7 @@ impl TextState {
         if blocks.len() > TEXT_BLOCKS_MAX {
             return Err(InvalidText::TooManyBlocks(blocks.len()));
         }
-        if clock.value > COUNTER_MAX {
+        if clock.value > EDIT_NUMBER_MAX {
             return Err(InvalidText::ClockTooGreat(clock.value));
         }
         let mut by_client: BTreeMap<&str, Vec<Segmented<'_>>> = BTreeMap::new();

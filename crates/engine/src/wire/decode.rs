@@ -1,4 +1,5 @@
-//! From received bytes to a message, or to the error that says what would have been right.
+//! From received bytes to a message, or to the error that says what would have been right. Owns what
+//! a message may hold; knows neither connections nor documents.
 
 mod operations;
 
@@ -8,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 
+use crate::clock::EditNumber;
 use crate::delta::{Change, Changes};
 use crate::ids::{ClientId, DocumentId, FieldName, InvalidName};
 use crate::json::{JsonText, nests_too_deep};
@@ -18,7 +20,7 @@ use crate::limits::{
 
 use super::error::{ErrorCode, ErrorReply};
 use super::frame::{BinaryFrame, Framing, MessageType};
-use super::members::{Member, Members, counter, string};
+use super::members::{Member, Members, number, string};
 use super::message::{Chunk, ClientMessage, Edit, Incoming, Operation};
 
 /// Reads one frame.
@@ -205,8 +207,8 @@ fn client(members: &Members<'_>) -> Read<Option<ClientId>> {
     Ok(Some(client))
 }
 
-/// Checks the clock and finds the counter of `own` in it.
-fn clock(members: &Members<'_>, own: Option<&ClientId>) -> Read<Option<u64>> {
+/// Checks the clock and finds in it the number of an edit of `own`.
+fn clock(members: &Members<'_>, own: Option<&ClientId>) -> Read<Option<EditNumber>> {
     let invalid = |reason: String| ErrorReply::new(ErrorCode::InvalidClock).because(reason);
     let given = members.raw(Member::Clock).map_or(Member::VectorClock, |_| Member::Clock);
     let Some(entries) = members.entries(given).map_err(invalid)? else { return Ok(None) };
@@ -215,9 +217,9 @@ fn clock(members: &Members<'_>, own: Option<&ClientId>) -> Read<Option<u64>> {
     }
     let mut found = None;
     for (client, raw) in entries {
-        let count = counter(raw, &client).map_err(invalid)?;
+        let count = number(raw, &client).map_err(invalid)?;
         if own.is_some_and(|own| own.as_str() == client) {
-            found = Some(count).filter(|count| *count > 0);
+            found = Some(EditNumber(count)).filter(|_| count > 0);
         }
     }
     Ok(found)
@@ -236,8 +238,8 @@ fn batch_operation(raw: &RawValue, document: &DocumentId) -> Read<Operation> {
 /// An operation with its author, number and time.
 fn written(members: &Members<'_>, changes: Changes) -> Read<Operation> {
     let client = client(members)?;
-    let counter = clock(members, client.as_ref())?;
-    Ok(Operation { counter, client, timestamp: members.timestamp(), changes })
+    let number = clock(members, client.as_ref())?;
+    Ok(Operation { number, client, timestamp: members.timestamp(), changes })
 }
 
 /// A write of fields, if that is what it is: its `type` is `set` and it names fields.
@@ -308,7 +310,7 @@ fn chunk(members: &Members<'_>) -> Read<Chunk> {
     let need = |member: Member| malformed(format!("\"{}\" is missing", member.name()));
     let text = |member| members.string(member).map_err(malformed)?.ok_or_else(|| need(member));
     let number = |member| {
-        let number = members.counter(member).map_err(malformed)?.ok_or_else(|| need(member))?;
+        let number = members.number(member).map_err(malformed)?.ok_or_else(|| need(member))?;
         usize::try_from(number).map_err(|_| malformed(format!("{number} is too large")))
     };
     let (total, index) = (number(Member::TotalChunks)?, number(Member::ChunkIndex)?);
@@ -330,7 +332,7 @@ fn awareness_update(members: &Members<'_>) -> Read<ClientMessage> {
     let document = document(members)?;
     let client = client(members)?.ok_or_else(|| malformed("\"clientId\" is missing".to_owned()))?;
     let clock = members
-        .counter(Member::Clock)
+        .number(Member::Clock)
         .map_err(|reason| ErrorReply::new(ErrorCode::InvalidClock).because(reason))?
         .unwrap_or(0);
     let state = members.raw(Member::State);

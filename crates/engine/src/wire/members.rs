@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::limits::COUNTER_MAX;
+use crate::limits::EDIT_NUMBER_MAX;
 
 macro_rules! members {
     ($($member:ident = $name:literal,)*) => {
@@ -101,8 +101,8 @@ impl<'a> Members<'a> {
         Some(time).filter(|ms| (1..=i64::MAX as u64).contains(ms))
     }
 
-    pub(super) fn counter(&self, member: Member) -> Result<Option<u64>, String> {
-        self.raw(member).map(|raw| counter(raw, member.name())).transpose()
+    pub(super) fn number(&self, member: Member) -> Result<Option<u64>, String> {
+        self.raw(member).map(|raw| number(raw, member.name())).transpose()
     }
 
     /// An object with names of the client's choice.
@@ -165,11 +165,11 @@ pub(super) fn string<'a>(raw: &'a RawValue, name: &str) -> Result<Cow<'a, str>, 
     }
 }
 
-pub(super) fn counter(raw: &RawValue, name: &str) -> Result<u64, String> {
+pub(super) fn number(raw: &RawValue, name: &str) -> Result<u64, String> {
     raw.get()
         .parse()
         .ok()
-        .filter(|count| *count <= COUNTER_MAX)
+        .filter(|count| *count <= EDIT_NUMBER_MAX)
         .ok_or_else(|| format!("{name:?} must be an integer from 0 to 2^53 - 1"))
 }
 

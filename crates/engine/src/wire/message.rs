@@ -1,5 +1,6 @@
 //! The messages themselves, whatever their framing.
 
+use crate::clock::EditNumber;
 use crate::delta::{Change, Changes};
 use crate::ids::{ClientId, DocumentId, FieldName, Millis};
 use crate::json::JsonText;
@@ -47,7 +48,7 @@ pub enum ClientMessage {
         client: ClientId,
         /// Opaque.
         state: Option<JsonText>,
-        /// Lamport counter of the state.
+        /// Lamport clock of the state.
         clock: u64,
     },
     /// Received; nobody waits for it.
@@ -92,7 +93,7 @@ pub struct Operation {
     /// Who made it, if it says so.
     pub client: Option<ClientId>,
     /// Its number among its client's, if its clock says so.
-    pub counter: Option<u64>,
+    pub number: Option<EditNumber>,
     /// When, if it says so and it makes sense.
     pub timestamp: Option<Millis>,
     /// What it does.
@@ -117,7 +118,7 @@ pub struct ClientAwareness {
     pub client: ClientId,
     /// Opaque.
     pub state: JsonText,
-    /// Lamport counter of the state.
+    /// Lamport clock of the state.
     pub clock: u64,
 }
 
@@ -188,7 +189,7 @@ pub enum ServerMessage {
         client: ClientId,
         /// Opaque; none: gone.
         state: Option<JsonText>,
-        /// Lamport counter of the state.
+        /// Lamport clock of the state.
         clock: u64,
     },
     /// No operations are missing.

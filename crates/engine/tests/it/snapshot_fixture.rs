@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange, WriteKey};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, FieldName};
@@ -21,11 +21,11 @@ fn path(version: u8) -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join(name)
 }
 
-fn delta(client: &str, counter: u64, timestamp: u64, changes: &[(&str, &str)]) -> Delta {
+fn delta(client: &str, number: u64, timestamp: u64, changes: &[(&str, &str)]) -> Delta {
     let client = ClientId::new(client).unwrap();
     Delta {
-        id: DeltaId::new(&format!("{client}-{counter}")),
-        clock: VectorClock::dot(&client, counter),
+        id: DeltaId::new(&format!("{client}-{number}")),
+        number: EditNumber(number),
         client,
         timestamp,
         changes: Changes::Fields(
@@ -77,9 +77,10 @@ fn content_of_version_2() -> Snapshot {
         Changes::Set(SetChange::Remove(json("null"))),
         Changes::Format(json(r#"{"type":"richtext"}"#)),
     ];
-    for (counter, changes) in (4..).zip(changes) {
+    for (number, changes) in (4..).zip(changes) {
         let client = ClientId::new("client-a").unwrap();
-        let key = WriteKey { timestamp: 1_700_000_000_000 + counter, counter, client };
+        let key =
+            WriteKey { timestamp: 1_700_000_000_000 + number, number: EditNumber(number), client };
         snapshot.document.apply(&Delta::of(&key, changes));
         snapshot.position.seq = snapshot.position.seq.next();
     }

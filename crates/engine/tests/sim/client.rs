@@ -27,7 +27,7 @@ pub(crate) struct Write {
     pub(crate) fields: Vec<(&'static str, String)>,
     /// The members of an operation that writes no fields.
     pub(crate) operation: Option<String>,
-    pub(crate) counter: u64,
+    pub(crate) number: u64,
     pub(crate) timestamp: u64,
 }
 
@@ -197,11 +197,11 @@ impl Client {
         let view = &mut self.views[document];
         let own = view.counts.entry(self.name.clone()).or_default();
         *own += 1;
-        let counter = *own;
+        let number = *own;
         for (field, json) in &fields {
-            view.show(field, (counter, self.name.clone(), json.clone()));
+            view.show(field, (number, self.name.clone(), json.clone()));
         }
-        let write = Write { message_id: None, fields, operation, counter, timestamp };
+        let write = Write { message_id: None, fields, operation, number, timestamp };
         view.unacknowledged.push_back(write);
         let at = view.unacknowledged.len() - 1;
         let goes = self.session.is_some() && view.is_open;
@@ -217,7 +217,7 @@ impl Client {
         let message_id = format!("{name}-{n}");
         write.message_id = Some(message_id.clone());
         let mut clock = view.counts.clone();
-        clock.insert(name.clone(), write.counter);
+        clock.insert(name.clone(), write.number);
         let clock = serde_json::to_string(&clock).unwrap();
         let timestamp = write.timestamp;
         let members =

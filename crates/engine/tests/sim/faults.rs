@@ -96,6 +96,6 @@ impl World {
         for document in self.open_rooms(node) {
             self.give(node, document, Input::Resumed);
         }
-        self.compare(node);
+        self.ask_heads(node);
     }
 }

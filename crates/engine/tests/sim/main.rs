@@ -2,7 +2,8 @@
 //! store, a bus and clients, every event chosen by a seed, and all of it allowed to fail.
 //!
 //! - [`plan`]: what a run is made of and what may fail in it
-//! - [`world`]: the steps; [`shell`]: what the server does around a room; [`faults`]: what breaks
+//! - [`world`]: the steps; [`shell`]: what the server does around a room; [`upkeep`]: what it does
+//!   for rooms now and then; [`faults`]: what breaks
 //! - [`store`], [`bus`], [`node`], [`client`]: the parts
 //! - [`rest`]: everything is healed and must come to rest; [`check`]: what must hold
 //! - [`runs`]: many seeds, and the report of one that failed
@@ -27,6 +28,7 @@ mod runs;
 mod sabotage;
 mod shell;
 mod store;
+mod upkeep;
 mod world;
 
 use plan::Faults;

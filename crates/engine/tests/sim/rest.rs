@@ -40,7 +40,7 @@ impl World {
             self.drain();
             self.now += PAUSE_MS;
             for node in 0..self.nodes.len() {
-                self.compare(node);
+                self.ask_heads(node);
                 self.run_timers(node);
             }
             // A slow one may have been closed.
@@ -98,7 +98,7 @@ impl World {
                 moved |= self.answer_edit(node);
                 moved |= self.read(node);
                 moved |= self.answer_read(node);
-                moved |= self.answer_compare(node);
+                moved |= self.answer_head(node);
                 moved |= self.notice_end(node);
                 moved |= self.end_windows(node);
             }

@@ -1,15 +1,15 @@
 //! What the server does around its rooms: it feeds them, carries out what they say, commits in
-//! groups, reads, compares with the store and runs their timers.
+//! groups and reads.
 
 use synckit_engine::ids::{NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
-use synckit_engine::position::{Delivery, Epoch, Position, Seq};
-use synckit_engine::room::{Command, Effect, Input, Room, Stored};
+use synckit_engine::position::{Delivery, Epoch, Seq};
+use synckit_engine::room::{Command, Effect, Input, Room, StoredEdit};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::wire::{ErrorCode, ServerMessage};
 
 use crate::node::{Answer, Read, ReadOf, Slot, Ticket};
-use crate::plan::{ALIVE_MS, GRACE_MS, IDLE_MS, NODE_SILENT_MS, REPEAT_MS};
+use crate::plan::GRACE_MS;
 use crate::sabotage::Sabotage;
 use crate::store::Missing;
 use crate::world::World;
@@ -203,7 +203,8 @@ impl World {
         let first_new = answers.len();
         for (ticket, (life, deliveries)) in group.into_iter().zip(stored) {
             let Ticket { document, instance, id, deltas } = ticket;
-            let edit = Stored { ticket: id, deltas: deltas.into_iter().zip(deliveries).collect() };
+            let edit =
+                StoredEdit { ticket: id, deltas: deltas.into_iter().zip(deliveries).collect() };
             let known = answers[first_new..].iter_mut().find(|known| known.instance == instance);
             match known.map(|known| &mut known.input) {
                 Some(Input::Stored { edits, .. }) => edits.push(edit),
@@ -242,7 +243,7 @@ impl World {
         true
     }
 
-    fn is_open(&self, node: usize, answer: &Answer) -> bool {
+    pub(crate) fn is_open(&self, node: usize, answer: &Answer) -> bool {
         let slot = self.nodes[node].slots.get(&answer.document);
         slot.is_some_and(|slot| slot.instance == answer.instance)
     }
@@ -324,114 +325,5 @@ impl World {
             }
         }
         self.give(node, document, Input::Peer { node: from, message, now: self.now });
-    }
-
-    /// A node asks the store where its open documents stand.
-    pub(crate) fn compare(&mut self, node: usize) {
-        if !self.store.is_up || self.plan.is(Sabotage::SkipPositionChecks) {
-            return;
-        }
-        let Self { nodes, store, .. } = self;
-        let node = &mut nodes[node];
-        for (document, slot) in &node.slots {
-            let (document, instance) = (*document, slot.instance);
-            let input = Input::Head(store.head(document));
-            node.heads.push(Answer { document, instance, input });
-        }
-    }
-
-    /// The answer arrives; rooms that are behind learn it.
-    pub(crate) fn answer_compare(&mut self, node: usize) -> bool {
-        if self.nodes[node].heads.is_empty() {
-            return false;
-        }
-        let answer = self.nodes[node].heads.remove(0);
-        if self.is_open(node, &answer)
-            && let Input::Head(head) = answer.input
-            && let Some(room) = &self.nodes[node].slots[&answer.document].room
-            && is_behind(room.position(), head)
-        {
-            self.give(node, answer.document, Input::Head(head));
-        }
-        true
-    }
-
-    /// Everything of a node that time brings.
-    pub(crate) fn run_timers(&mut self, node: usize) {
-        if !self.nodes[node].is_up {
-            return;
-        }
-        let now = self.now;
-        let Self { nodes, bus, .. } = self;
-        let this = &mut nodes[node];
-        let lives = now >= this.lived_at + ALIVE_MS;
-        let repeats = now >= this.repeated_at + REPEAT_MS;
-        let silent: Vec<_> = match bus.links[node] {
-            true => this.heard.extract_if(.., |_, at| *at + NODE_SILENT_MS < now).collect(),
-            false => Vec::new(),
-        };
-        if lives {
-            this.lived_at = now;
-            self.publish(node, None, &PeerMessage::Alive);
-        }
-        if repeats {
-            self.nodes[node].repeated_at = now;
-        }
-        for document in self.open_rooms(node) {
-            if repeats {
-                self.give(node, document, Input::RepeatAwareness);
-            }
-            for (gone, _) in &silent {
-                self.give(node, document, Input::NodeGone { node: gone.clone(), until: now });
-            }
-            let due = |slot: &Slot| slot.room.as_ref().unwrap().next_tick() <= Some(now);
-            let slot = &self.nodes[node].slots[&document];
-            let ticks = slot.room.as_ref().unwrap().next_tick().is_some() && due(slot);
-            if ticks && !self.plan.is(Sabotage::ForgetTicks) {
-                self.give(node, document, Input::Tick(now));
-            }
-            self.release(node, document);
-        }
-    }
-
-    /// Ends the windows of a node's rooms; whether there were any.
-    pub(crate) fn end_windows(&mut self, node: usize) -> bool {
-        let mut moved = false;
-        for document in self.open_rooms(node) {
-            let slot = self.nodes[node].slots.get_mut(&document).unwrap();
-            for window in std::mem::take(&mut slot.windows) {
-                moved = true;
-                self.give(node, document, Input::Over(window));
-            }
-        }
-        moved
-    }
-
-    pub(crate) fn open_rooms(&self, node: usize) -> Vec<usize> {
-        let slots = self.nodes[node].slots.iter();
-        slots.filter(|(_, slot)| slot.room.is_some()).map(|(document, _)| *document).collect()
-    }
-
-    /// Closes a room that nobody has needed for a while.
-    fn release(&mut self, node: usize, document: usize) {
-        let slot = self.nodes[node].slots.get_mut(&document).unwrap();
-        if !slot.room.as_ref().unwrap().is_idle() || !slot.mailbox.is_empty() {
-            slot.idle_since = None;
-            return;
-        }
-        let since = *slot.idle_since.get_or_insert(self.now);
-        if self.now >= since + IDLE_MS {
-            self.nodes[node].slots.remove(&document);
-            self.note(|| format!("node {node} releases document {document}"));
-        }
-    }
-}
-
-/// Whether a room has to read, as the server decides it.
-fn is_behind(here: Position, head: Option<Position>) -> bool {
-    match head {
-        Some(head) if here.seq == Seq(0) || here.epoch == head.epoch => head.seq > here.seq,
-        Some(_) => true,
-        None => here.seq > Seq(0),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Changes, Delta, DeltaId};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, Millis};
@@ -14,12 +15,12 @@ use synckit_engine::text::TextState;
 
 /// What a client calls one operation, however often it sends it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct EditKey(ClientId, u64, Millis, String);
+pub(crate) struct EditKey(ClientId, EditNumber, Millis, String);
 
 impl EditKey {
     pub(crate) fn new(
         client: &ClientId,
-        counter: u64,
+        number: EditNumber,
         timestamp: Millis,
         changes: &Changes,
     ) -> Self {
@@ -27,11 +28,11 @@ impl EditKey {
             Changes::Fields(fields) => format!("field {}", fields[0].0),
             other => format!("{:?}", std::mem::discriminant(other)),
         };
-        Self(client.clone(), counter, timestamp, what)
+        Self(client.clone(), number, timestamp, what)
     }
 
     fn of(delta: &Delta) -> Self {
-        Self::new(&delta.client, delta.counter(), delta.timestamp, &delta.changes)
+        Self::new(&delta.client, delta.number, delta.timestamp, &delta.changes)
     }
 }
 

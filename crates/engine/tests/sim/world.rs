@@ -168,9 +168,9 @@ impl World {
                 self.end_windows(node);
                 self.run_timers(node);
             }
-            92..94 => self.compare(node),
+            92..94 => self.ask_heads(node),
             94 => {
-                self.answer_compare(node);
+                self.answer_head(node);
             }
             95 => self.leave(client),
             _ => {
@@ -272,8 +272,8 @@ impl World {
     fn take_note(&mut self, document: usize, command: &mut Command) {
         let Command::Edit { message_id, drafts, .. } = command else { return };
         let key = |draft: &Draft| {
-            let Draft { client, counter, timestamp, changes, .. } = draft;
-            (EditKey::new(client, counter.unwrap(), *timestamp, changes), changes.clone())
+            let Draft { client, number, timestamp, changes, .. } = draft;
+            (EditKey::new(client, number.unwrap(), *timestamp, changes), changes.clone())
         };
         let keys = drafts.iter().map(key).collect();
         self.edits.insert(message_id.clone(), (document, keys));

@@ -3,7 +3,7 @@
 //! Slots that are free stand for what is most common, so that inputs keep their meaning when a new
 //! kind takes one.
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Change, Changes, Delta, DeltaId, SetChange};
 use synckit_engine::ids::{ClientId, FieldName, Millis};
 use synckit_engine::json::{JsonText, write_string};
@@ -19,7 +19,7 @@ const DOCUMENT_IDS: [&str; 6] =
     ["\"doc-1\"", "\"note-1\"", "\"doc-1\"", "\"c\"", "\"not valid\"", "7"];
 const CLIENTS: [&str; 6] = ["ann", "bob", "é\\\"", "server", "x", ""];
 const FIELDS: [&str; 4] = ["x", "y", "__proto__", "é\\\"\\\\"];
-const COUNTERS: [&str; 8] = ["1", "2", "3", "4", "9", "281474976710656", "281474976710657", "-1"];
+const NUMBERS: [&str; 8] = ["1", "2", "3", "4", "9", "281474976710656", "281474976710657", "-1"];
 const VALUES: [&str; 12] = [
     "1",
     "2",
@@ -160,7 +160,7 @@ fn operation(input: &mut Input<'_>, now: Millis) -> Vec<String> {
         kind => {
             let name = if kind == 2 { "vectorClock" } else { "clock" };
             members.push(format!("\"clientId\":\"{client}\""));
-            members.push(format!("\"{name}\":{{\"{client}\":{}}}", input.pick(&COUNTERS)));
+            members.push(format!("\"{name}\":{{\"{client}\":{}}}", input.pick(&NUMBERS)));
         }
     }
     if input.rarely() {
@@ -213,7 +213,7 @@ fn awareness_update(input: &mut Input<'_>) -> Vec<String> {
         1 => members.push(format!("\"state\":{}", value(input))),
         _ => members.push(format!("\"state\":{{\"cursor\":{}}}", input.byte())),
     }
-    members.push(format!("\"clock\":{}", input.pick(&COUNTERS)));
+    members.push(format!("\"clock\":{}", input.pick(&NUMBERS)));
     members
 }
 
@@ -231,12 +231,11 @@ fn chunk(input: &mut Input<'_>) -> Vec<String> {
 /// An edit that another node stored.
 pub(super) fn foreign_delta(input: &mut Input<'_>, now: Millis) -> Delta {
     let client = foreign_client(input);
-    let counter = [1, 2, 3, 7, 1 << 48][usize::from(input.below(5))];
+    let number = EditNumber([1, 2, 3, 7, 1 << 48][usize::from(input.below(5))]);
     let timestamp = now - u64::from(input.byte());
     let changes = foreign_changes(input);
-    let id = DeltaId::derive(&client, counter, timestamp, &changes);
-    let clock = VectorClock::dot(&client, counter);
-    Delta { id, client, clock, timestamp, changes }
+    let id = DeltaId::derive(&client, number, timestamp, &changes);
+    Delta { id, client, number, timestamp, changes }
 }
 
 fn foreign_changes(input: &mut Input<'_>) -> Changes {

@@ -4,7 +4,7 @@ use synckit_engine::ids::{Millis, NodeId};
 use synckit_engine::json::JsonText;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
-use synckit_engine::room::{Input as RoomInput, Stored};
+use synckit_engine::room::{Input as RoomInput, StoredEdit};
 use synckit_engine::session::Identity;
 use synckit_engine::wire::message::Permissions;
 use synckit_engine::wire::{ErrorCode, FrameKind};
@@ -202,7 +202,7 @@ impl Place {
             let answer = match fate {
                 Fate::Stored => {
                     let deltas = self.store.append(deltas);
-                    Answer::Stored(self.store.epoch(), Stored { ticket, deltas })
+                    Answer::Stored(self.store.epoch(), StoredEdit { ticket, deltas })
                 }
                 Fate::Refused => Answer::NotStored(ticket, ErrorCode::StorageRefused, length),
                 Fate::Lost => Answer::NotStored(ticket, ErrorCode::StorageUnavailable, length),

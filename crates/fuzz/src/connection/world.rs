@@ -7,7 +7,7 @@ use synckit_engine::ids::{ClientId, DocumentId, Millis, SessionId};
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Epoch, Position};
-use synckit_engine::room::{self, Command, Input as RoomInput, Room, Stored, TicketId, Window};
+use synckit_engine::room::{self, Command, Input as RoomInput, Room, StoredEdit, TicketId, Window};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::wire::{CloseCode, ErrorCode, FrameKind, Framing, ServerMessage, decode};
@@ -48,7 +48,7 @@ pub(super) struct Connection {
 /// What the store will say.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Stored(Epoch, Stored),
+    Stored(Epoch, StoredEdit),
     NotStored(TicketId, ErrorCode, usize),
 }
 
@@ -325,7 +325,7 @@ impl World {
     pub(super) fn answer(&mut self, at: usize, most: usize) {
         let count = most.min(self.places[at].answers.len());
         let answers: Vec<_> = self.places[at].answers.drain(..count).collect();
-        let mut together: Option<(Epoch, Vec<Stored>)> = None;
+        let mut together: Option<(Epoch, Vec<StoredEdit>)> = None;
         for answer in answers {
             match (answer, &mut together) {
                 (Answer::Stored(epoch, edit), Some((of, edits))) if epoch == *of => {
@@ -346,7 +346,7 @@ impl World {
         self.pump(at);
     }
 
-    fn tell_stored(&mut self, at: usize, stored: Option<(Epoch, Vec<Stored>)>) {
+    fn tell_stored(&mut self, at: usize, stored: Option<(Epoch, Vec<StoredEdit>)>) {
         if let Some((epoch, edits)) = stored {
             self.tell(at, RoomInput::Stored { epoch, edits });
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::DocumentId;
-use synckit_engine::room::{Stored, TicketId};
+use synckit_engine::room::{StoredEdit, TicketId};
 use synckit_engine::wire::ErrorCode;
 use synckit_store::{Append, Appended, StorageProvider, StoreError};
 use tokio::sync::mpsc;
@@ -246,7 +246,7 @@ impl Batch {
         {
             let mut delivered = append.deltas.into_iter().zip(appended.deliveries);
             for answered in by_room(&document.edits) {
-                let edits = answered.iter().map(|edit| Stored {
+                let edits = answered.iter().map(|edit| StoredEdit {
                     ticket: edit.id,
                     deltas: delivered.by_ref().take(edit.count).collect(),
                 });

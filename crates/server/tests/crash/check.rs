@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Delta, WriteKey};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, DocumentId};
@@ -151,7 +152,7 @@ impl Stored {
         let mut ids = BTreeSet::new();
         for NumberedDelta { seq, delta } in &self.deltas {
             let name = format!("delta {} of {}", seq.0, self.name);
-            let key = (delta.client.as_str().to_owned(), delta.counter());
+            let key = (delta.client.as_str().to_owned(), delta.number.0);
             let edit = sent.get(&key).unwrap_or_else(|| panic!("{name} was never sent: {key:?}"));
             assert_eq!(delta.timestamp, edit.timestamp, "{name}");
             let data: Value = serde_json::from_str(&delta.data()).expect("data is JSON");
@@ -159,7 +160,7 @@ impl Stored {
             assert!(seen.insert(key) && ids.insert(delta.id.clone()), "{name} is there twice");
         }
         for (field, held) in self.document.fields() {
-            let key = (held.key.client.as_str().to_owned(), held.key.counter);
+            let key = (held.key.client.as_str().to_owned(), held.key.number.0);
             let edit = sent.get(&key).unwrap_or_else(|| panic!("{field} was never sent: {key:?}"));
             let value: Value = serde_json::from_str(held.value.as_json()).expect("JSON");
             assert_eq!(Some(&value), edit.changes.get(field.as_str()), "{field} of {}", self.name);
@@ -184,13 +185,13 @@ impl Stored {
             }
             for edit in &message.edits {
                 count += 1;
-                let removed = self.covered > Seq(0) && clock.get(client) >= edit.counter;
+                let removed = self.covered > Seq(0) && clock.get(client).0 >= edit.counter;
                 let is_there = there.contains(&key(client, edit));
                 let lost = format!("{name} lost edit {} of {client}", edit.counter);
                 assert!(is_there || (!self.is_complete() && removed), "{lost}");
                 let key = WriteKey {
                     timestamp: edit.timestamp,
-                    counter: edit.counter,
+                    number: EditNumber(edit.counter),
                     client: ClientId::new(client).expect("a client id"),
                 };
                 for field in edit.changes.keys() {
@@ -208,5 +209,5 @@ fn key(client: &str, edit: &Edit) -> Key {
 }
 
 fn key_of(delta: &Delta) -> Key {
-    (delta.client.as_str().to_owned(), delta.counter())
+    (delta.client.as_str().to_owned(), delta.number.0)
 }

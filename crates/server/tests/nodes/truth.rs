@@ -78,7 +78,7 @@ async fn one(provider: &PostgresProvider, name: &str) -> Stored {
         for numbered in &page {
             seq.0 += 1;
             assert_eq!(numbered.seq, seq, "{name} has no gaps");
-            let key = (numbered.delta.client.as_str().to_owned(), numbered.delta.counter());
+            let key = (numbered.delta.client.as_str().to_owned(), numbered.delta.number.0);
             assert!(edits.insert(key), "{name} has a delta twice: {:?}", numbered.delta);
         }
         assert_eq!(last.seq, seq);

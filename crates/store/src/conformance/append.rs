@@ -122,16 +122,16 @@ pub async fn s4_numbers_have_no_gaps(store: &dyn DocumentStore) {
     }
 }
 
-/// Clocks are merged counter by counter, whatever the order in which they come.
+/// Of each client the greatest number counts, whatever the order in which they come.
 pub async fn s4_a_document_clock_is_the_merge_of_all(store: &dyn DocumentStore) {
     let id = document("s4-clock");
-    let with_clock =
-        |counter, entries: &[(&str, u64)]| Delta { clock: clock(entries), ..delta("id", counter) };
+    let unnumbered = |n| Delta { number: EditNumber(0), ..delta("none", n) };
     let quoted = "a \"quoted\\client\" é日";
-    append(store, &id, &[with_clock(1, &[("a", 5), ("b", 1)])]).await;
-    append(store, &id, &[with_clock(2, &[("a", 3), (quoted, 1 << 48)]), with_clock(3, &[])]).await;
-    append(store, &id, &[with_clock(4, &[("b", 2)]), with_clock(5, &[("b", 1), ("c", 1)])]).await;
-    append(store, &id, &[with_clock(6, &[])]).await;
+    append(store, &id, &[delta("a", 5), delta("b", 1)]).await;
+    append(store, &id, &[delta("a", 3), delta(quoted, 1 << 48), unnumbered(1)]).await;
+    let earlier = Delta { id: DeltaId::new("again"), ..delta("b", 1) };
+    append(store, &id, &[delta("b", 2), earlier, delta("c", 1)]).await;
+    append(store, &id, &[unnumbered(2)]).await;
     let merged = clock(&[("a", 5), ("b", 2), ("c", 1), (quoted, 1 << 48)]);
     assert_eq!(store.vector_clock(&id).await.expect("vector_clock"), merged);
 }

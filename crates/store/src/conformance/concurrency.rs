@@ -86,14 +86,15 @@ pub async fn s4_concurrent_writers_lose_nothing(
 
     let record = store.get(&id).await.expect("get").expect("a record");
     assert_eq!(record.head.seq, Seq(count));
-    let whole: VectorClock =
-        (0..WRITERS).map(|writer| (client(&format!("writer-{writer}")), 2 * BATCHES)).collect();
+    let whole: VectorClock = (0..WRITERS)
+        .map(|writer| (client(&format!("writer-{writer}")), EditNumber(2 * BATCHES)))
+        .collect();
     assert_eq!(store.vector_clock(&id).await.expect("vector_clock"), whole);
     let history = history(store, &id, start_of(record.head.epoch)).await;
     for writer in 0..WRITERS {
         let name = format!("writer-{writer}");
         let own = history.iter().filter(|numbered| numbered.delta.client.as_str() == name);
-        assert!(own.map(|numbered| numbered.delta.counter()).eq(1..=2 * BATCHES), "{name}");
+        assert!(own.map(|numbered| numbered.delta.number.0).eq(1..=2 * BATCHES), "{name}");
     }
 }
 

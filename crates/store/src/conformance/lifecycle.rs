@@ -91,7 +91,7 @@ pub async fn seed_checks_hold(store: &dyn DocumentStore) {
     let delta = Delta {
         id: DeltaId::new("delta-1"),
         client: client("client-1"),
-        clock: clock(&[("client-1", 1)]),
+        number: EditNumber(1),
         timestamp: 1_234_567_890,
         changes: Delta::parse_data(r#"{"test":"value"}"#).expect("valid data"),
     };

@@ -86,7 +86,7 @@ impl Run<'_> {
     fn clock(&mut self) -> VectorClock {
         let mut clock = VectorClock::new();
         for name in ["a", "b"] {
-            clock.raise(&client(name), self.random.below(9));
+            clock.raise(&client(name), EditNumber(self.random.below(9)));
         }
         clock
     }
@@ -94,7 +94,7 @@ impl Run<'_> {
     fn delta(&mut self) -> Delta {
         let name = ["a", "b"][usize::from(self.random.below(2) == 1)];
         let own = delta(name, 1 + self.random.below(12));
-        Delta { clock: self.clock(), ..own }
+        Delta { number: EditNumber(self.random.below(9)), ..own }
     }
 
     async fn append(&mut self, context: &str) {

@@ -307,7 +307,7 @@ impl<'a> Columns<'a> {
                 columns.ids.push(delta.id.as_str());
                 columns.clients.push(delta.client.as_str());
                 columns.data.push(JsonParameter(delta.data()));
-                columns.clocks.push(JsonParameter(values::clock_json(&delta.clock)?));
+                columns.clocks.push(JsonParameter(values::clock_json(&delta.clock())?));
                 columns.timestamps.push(values::signed(delta.timestamp)?);
             }
             columns.documents.push(part.document());

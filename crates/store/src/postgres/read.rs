@@ -56,10 +56,11 @@ pub(super) fn delta(
     };
     let changes =
         Delta::parse_data(row.try_get(first + 3)?).map_err(|error| part("data", &error))?;
+    let client = ClientId::new(row.try_get(first + 2)?).map_err(|error| part("client", &error))?;
     let delta = Delta {
         id: DeltaId::new(row.try_get(first + 1)?),
-        client: ClientId::new(row.try_get(first + 2)?).map_err(|error| part("client", &error))?,
-        clock: clock(document, row.try_get(first + 4)?)?,
+        number: clock(document, row.try_get(first + 4)?)?.get(client.as_str()),
+        client,
         timestamp: unsigned(row, first + 5)?,
         changes,
     };

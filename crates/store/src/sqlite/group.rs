@@ -196,8 +196,8 @@ impl<'a> Group<'a> {
         let mut raised = VectorClock::new();
         row::merge_recent(self.connection, id, key, &mut raised)?;
         let mut raise = self.connection.prepare_cached(statements::RAISE_CLOCK)?;
-        for (client, counter) in raised.iter() {
-            raise.execute((key, client.as_str(), values::signed(counter)?))?;
+        for (client, number) in raised.iter() {
+            raise.execute((key, client.as_str(), values::signed(number.0)?))?;
         }
         // The last one takes away what the others look at.
         for statement in [

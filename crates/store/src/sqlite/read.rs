@@ -1,7 +1,7 @@
 //! What readers ask for, on a connection whose transaction has begun.
 
 use rusqlite::{Connection, OptionalExtension as _};
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::{EditNumber, VectorClock};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
 
@@ -158,7 +158,7 @@ fn page(
                 continue;
             }
             bytes += row::text(row, 4)?.len();
-            deltas.push(row::delta(id, row, client, clock)?);
+            deltas.push(row::delta(id, row, client, &clock)?);
             if deltas.len() >= PAGE_DELTAS_MAX || bytes >= PAGE_BYTES_MAX {
                 return Ok(deltas);
             }
@@ -174,7 +174,7 @@ fn clock(connection: &Connection, id: &DocumentId, key: i64) -> Result<VectorClo
     while let Some(row) = rows.next()? {
         let client = ClientId::new(row::text(row, 0)?)
             .map_err(|error| StoreError::damaged(id, format!("client in the clock: {error}")))?;
-        clock.raise(&client, row::unsigned(row, 1)?);
+        clock.raise(&client, EditNumber(row::unsigned(row, 1)?));
     }
     row::merge_recent(connection, id, key, &mut clock)?;
     Ok(clock)

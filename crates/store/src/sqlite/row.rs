@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row};
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::{EditNumber, VectorClock};
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::Seq;
@@ -57,7 +57,7 @@ pub(super) fn authorship(
         })?,
     };
     let clock = match row.get_ref(1)? {
-        ValueRef::Integer(_) => VectorClock::dot(&client, unsigned(row, 1)?),
+        ValueRef::Integer(_) => VectorClock::dot(&client, EditNumber(unsigned(row, 1)?)),
         _ => clock(document, text(row, 1)?)?,
     };
     Ok((client, clock))
@@ -86,13 +86,13 @@ pub(super) fn delta(
     document: &DocumentId,
     row: &Row<'_>,
     client: ClientId,
-    clock: VectorClock,
+    clock: &VectorClock,
 ) -> Result<NumberedDelta, StoreError> {
     let seq = Seq(unsigned(row, 2)?);
     let delta = Delta {
         id: DeltaId::from(row.get::<_, StoredId>(3)?),
+        number: clock.get(client.as_str()),
         client,
-        clock,
         changes: Delta::parse_data(text(row, 4)?).map_err(|error| {
             StoreError::damaged(document, format!("data of delta {}: {error}", seq.0))
         })?,
@@ -169,11 +169,10 @@ pub(super) enum StoredClock {
 
 impl StoredClock {
     pub(super) fn of(delta: &Delta) -> Result<Self, StoreError> {
-        let counter = delta.counter();
-        if delta.clock.iter().len() == 1 && counter > 0 {
-            return signed(counter).map(Self::Counter);
+        if delta.number > EditNumber(0) {
+            return signed(delta.number.0).map(Self::Counter);
         }
-        clock_json(&delta.clock).map(Self::Json)
+        clock_json(&delta.clock()).map(Self::Json)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
@@ -17,7 +17,7 @@ pub(crate) fn edit(document: &str, counter: u64) -> Vec<Append> {
     let client = ClientId::new("client").expect("a client id");
     let delta = Delta {
         id: DeltaId::new(&format!("delta-{counter}")),
-        clock: VectorClock::dot(&client, counter),
+        number: EditNumber(counter),
         client,
         timestamp: 1,
         changes: Vec::new().into(),

@@ -1,4 +1,4 @@
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::{EditNumber, VectorClock};
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
@@ -115,11 +115,11 @@ async fn an_operator_reads_the_whole_clock_whatever_snapshots_and_compaction_did
         store.append(&edit(counter)).await.unwrap();
     }
     let head = store.get(&id()).await.unwrap().unwrap().head;
-    let everything = VectorClock::dot(&ClientId::new("client").unwrap(), 9);
-    assert_eq!(store.vector_clock(&id()).await.unwrap().iter().next().unwrap().1, 4);
+    let everything = VectorClock::dot(&ClientId::new("client").unwrap(), EditNumber(9));
+    assert_eq!(store.vector_clock(&id()).await.unwrap().iter().next().unwrap().1, EditNumber(4));
 
     let position = Position { seq: Seq(3), ..head };
-    let clock = VectorClock::dot(&ClientId::new("client").unwrap(), 3);
+    let clock = VectorClock::dot(&ClientId::new("client").unwrap(), EditNumber(3));
     let snapshot = StoredSnapshot { bytes: vec![1], clock, position };
     assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
     assert_eq!(clocks().await, ["4", "3", "3"]);
@@ -138,10 +138,10 @@ async fn what_the_stored_clock_does_not_cover_is_not_compacted() {
     database
         .execute("UPDATE documents SET snapshot = '', snapshot_clock = '{}', snapshot_seq = 2")
         .await;
-    let everything = VectorClock::dot(&ClientId::new("client").unwrap(), 9);
+    let everything = VectorClock::dot(&ClientId::new("client").unwrap(), EditNumber(9));
     assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 0);
     let position = store.get(&id()).await.unwrap().unwrap().head;
-    let clock = VectorClock::dot(&ClientId::new("client").unwrap(), 2);
+    let clock = VectorClock::dot(&ClientId::new("client").unwrap(), EditNumber(2));
     let snapshot = StoredSnapshot { bytes: vec![1], clock, position };
     assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
     assert_eq!(store.compact(&id(), &everything, None).await.unwrap(), 2);
@@ -159,11 +159,11 @@ async fn a_snapshot_does_not_take_the_clock_back() {
     let client = ClientId::new("client").unwrap();
     for counter in 1..=2 {
         let position = Position { seq: Seq(counter), ..head };
-        let clock = VectorClock::dot(&client, counter);
+        let clock = VectorClock::dot(&client, EditNumber(counter));
         let snapshot = StoredSnapshot { bytes: vec![1], clock, position };
         assert!(store.save_snapshot(&id(), &snapshot).await.unwrap());
         let clock = store.vector_clock(&id()).await.unwrap();
-        assert_eq!(clock, VectorClock::dot(&client, 2), "at {counter}");
+        assert_eq!(clock, VectorClock::dot(&client, EditNumber(2)), "at {counter}");
     }
 }
 
@@ -175,7 +175,7 @@ fn edit(counter: u64) -> Vec<Append> {
     let client = ClientId::new("client").expect("a client id");
     let delta = Delta {
         id: DeltaId::new(&format!("delta-{counter}")),
-        clock: VectorClock::dot(&client, counter),
+        number: EditNumber(counter),
         client,
         timestamp: 1,
         changes: Vec::new().into(),

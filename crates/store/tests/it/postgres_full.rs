@@ -64,13 +64,13 @@ async fn count(store: &dyn DocumentStore, id: &DocumentId) -> u64 {
         let Some(last) = page.last() else { break };
         after.seq = last.seq;
         for numbered in page {
-            assert_eq!(numbered.delta.counter(), numbered.seq.0);
+            assert_eq!(numbered.delta.number.0, numbered.seq.0);
             assert_eq!(numbered.delta.data().len(), DELTA_BYTES + r#"{"field":""}"#.len());
         }
     }
     assert_eq!(after, head, "the head of {id} is its last delta");
     let clock = store.vector_clock(id).await.expect("vector_clock");
-    assert_eq!(clock.iter().map(|(_, counter)| counter).sum::<u64>(), head.seq.0);
+    assert_eq!(clock.iter().map(|(_, number)| number.0).sum::<u64>(), head.seq.0);
     head.seq.0
 }
 

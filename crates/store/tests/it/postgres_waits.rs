@@ -1,6 +1,6 @@
 //! What an append finds when another transaction, which it has waited for, is over.
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::{EditNumber, VectorClock};
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::ClientId;
 use synckit_engine::position::{Epoch, Position, Seq};
@@ -25,18 +25,14 @@ fn insert_delta(seq: u64, id: &str) -> String {
     )
 }
 
-/// `name`'s edit with this number, which has seen others' where `also` says so.
-fn edit(name: &str, counter: u64, also: &[(&str, u64)]) -> Delta {
-    let mut delta = delta(name, counter, "text");
-    for (name, counter) in also {
-        delta.clock.raise(&ClientId::new(name).expect("a client id"), *counter);
-    }
-    delta
+/// `name`'s edit with this number.
+fn edit(name: &str, number: u64) -> Delta {
+    delta(name, number, "text")
 }
 
 fn clock(entries: &[(&str, u64)]) -> VectorClock {
     let client = |name| ClientId::new(name).expect("a client id");
-    entries.iter().map(|(name, counter)| (client(*name), *counter)).collect()
+    entries.iter().map(|(name, counter)| (client(*name), EditNumber(*counter))).collect()
 }
 
 /// The same edits to all documents, which have one edit of "x" when it comes to them.
@@ -64,7 +60,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "the newest head and clock, for one client",
             other: move_on("other-7"),
-            edits: vec![edit("x", 2, &[]), edit("x", 3, &[])],
+            edits: vec![edit("x", 2), edit("x", 3)],
             deliveries: vec![Stored(Seq(3)), Stored(Seq(4))],
             clock: clock(&[("x", 5), ("other", 7)]),
             is_new_life: false,
@@ -72,7 +68,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "the newest head and clock, for several",
             other: move_on("other-7"),
-            edits: vec![edit("x", 6, &[("other", 3)]), edit("y", 1, &[])],
+            edits: vec![edit("x", 6), edit("y", 1)],
             deliveries: vec![Stored(Seq(3)), Stored(Seq(4))],
             clock: clock(&[("x", 6), ("other", 7), ("y", 1)]),
             is_new_life: false,
@@ -80,7 +76,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "one of its own edits, stored by a first try",
             other: move_on("y-1"),
-            edits: vec![edit("y", 1, &[]), edit("y", 2, &[])],
+            edits: vec![edit("y", 1), edit("y", 2)],
             deliveries: vec![Repeated(Seq(2)), Stored(Seq(3))],
             clock: clock(&[("x", 5), ("other", 7), ("y", 2)]),
             is_new_life: false,
@@ -88,7 +84,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "nothing",
             other: DELETE.to_owned(),
-            edits: vec![edit("x", 1, &[]), edit("y", 1, &[])],
+            edits: vec![edit("x", 1), edit("y", 1)],
             deliveries: vec![Stored(Seq(1)), Stored(Seq(2))],
             clock: clock(&[("x", 1), ("y", 1)]),
             is_new_life: true,
@@ -100,7 +96,7 @@ fn cases() -> Vec<Case> {
                 VALUES ('b', 1, '{{\"other\": 7}}'); {}",
                 insert_delta(1, "other-7")
             ),
-            edits: vec![edit("x", 1, &[]), edit("y", 1, &[])],
+            edits: vec![edit("x", 1), edit("y", 1)],
             deliveries: vec![Stored(Seq(2)), Stored(Seq(3))],
             clock: clock(&[("other", 7), ("x", 1), ("y", 1)]),
             is_new_life: true,
@@ -147,7 +143,7 @@ async fn check(database: &Database, provider: &impl StorageProvider) {
         for name in DOCUMENTS {
             store.delete(&document(name)).await.expect("delete");
         }
-        let first = store.append(&batch(&[edit("x", 1, &[])])).await.expect("append");
+        let first = store.append(&batch(&[edit("x", 1)])).await.expect("append");
         let again = batch(&edits);
         let appended = call_behind(database, &other, store.append(&again)).await.expect("append");
         for ((id, first), appended) in DOCUMENTS.iter().zip(first).zip(appended) {
@@ -183,7 +179,7 @@ async fn a_delete_that_has_waited_for_another_leaves_the_next_life_alone() {
     let provider = crate::postgres::provider(&database);
     provider.initialize().await.unwrap();
     let (store, held) = (provider.documents(), document(HELD));
-    let first = Append { document: held.clone(), deltas: vec![edit("x", 1, &[])] };
+    let first = Append { document: held.clone(), deltas: vec![edit("x", 1)] };
     store.append(&[first]).await.unwrap();
     let other = format!(
         "{DELETE}; INSERT INTO documents (id, head_seq) VALUES ('b', 1); {}",

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
@@ -47,7 +47,7 @@ pub(crate) fn delta(client: &str, counter: u64, text: &str) -> Delta {
     let client = ClientId::new(client).expect("a client id");
     Delta {
         id: DeltaId::new(&format!("{client}-{counter}")),
-        clock: VectorClock::dot(&client, counter),
+        number: EditNumber(counter),
         client,
         timestamp: 1,
         changes: Delta::parse_data(&format!(r#"{{"field":"{text}"}}"#)).expect("data"),

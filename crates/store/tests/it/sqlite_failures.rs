@@ -68,8 +68,8 @@ async fn history(store: &dyn DocumentStore, id: &DocumentId) -> BTreeMap<u64, (S
         after.seq = last.seq;
         for numbered in page {
             let delta = numbered.delta;
-            merged.merge(&delta.clock);
-            history.insert(numbered.seq.0, (delta.client.as_str().to_owned(), delta.counter()));
+            merged.raise(&delta.client, delta.number);
+            history.insert(numbered.seq.0, (delta.client.as_str().to_owned(), delta.number.0));
         }
     }
     let clock = store.vector_clock(id).await.expect("vector_clock");
@@ -102,8 +102,7 @@ async fn write_for_ever(path: &Path) {
                 for (part, appended) in batch.iter().zip(appended) {
                     for (delta, delivery) in part.deltas.iter().zip(appended.deliveries) {
                         let Delivery::Stored(seq) = delivery else { panic!("{delivery:?}") };
-                        let (id, client, counter) =
-                            (&part.document, &delta.client, delta.counter());
+                        let (id, client, counter) = (&part.document, &delta.client, delta.number.0);
                         lines.push_str(&format!("stored {id} {} {client} {counter}\n", seq.0));
                     }
                 }

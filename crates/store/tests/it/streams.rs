@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use synckit_engine::clock::VectorClock;
+use synckit_engine::clock::{EditNumber, VectorClock};
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::ClientId;
 use synckit_engine::position::Seq;
@@ -60,7 +60,7 @@ async fn a_long_history_is_streamed(store: &dyn DocumentStore) {
     eprintln!("{count} deltas: {before} KiB before reading, {most} KiB at most while reading");
 
     let client = ClientId::new("x").expect("a client id");
-    let since = VectorClock::dot(&client, count - 3);
+    let since = VectorClock::dot(&client, EditNumber(count - 3));
     let rest: Vec<_> = stream::deltas(store, &id, Some(since)).try_collect().await.expect("deltas");
     let rest: Vec<u64> = rest.iter().map(|numbered| numbered.seq.0).collect();
     assert_eq!(rest, [count - 2, count - 1, count]);
@@ -70,7 +70,7 @@ async fn a_long_history_is_streamed(store: &dyn DocumentStore) {
 }
 
 fn seq_of(delta: &Delta) -> u64 {
-    delta.counter()
+    delta.number.0
 }
 
 async fn every_document_is_streamed_once_in_order(store: &dyn DocumentStore) {

@@ -7,9 +7,10 @@ use crate::text::TextState;
 
 const TIME: u64 = 10;
 
-fn edit_of(name: &str, counter: u64, changes: Changes) -> Draft {
-    let id = DeltaId::derive(&client(name), counter, TIME, &changes);
-    Draft { id, client: client(name), counter: Some(counter), timestamp: TIME, changes }
+fn edit_of(name: &str, number: u64, changes: Changes) -> Draft {
+    let number = EditNumber(number);
+    let id = DeltaId::derive(&client(name), number, TIME, &changes);
+    Draft { id, client: client(name), number: Some(number), timestamp: TIME, changes }
 }
 
 /// The state of a text in which each client typed one word.
@@ -187,7 +188,7 @@ fn a_counter_operation_is_counted_once_and_passed_on_to_the_others() {
 #[test]
 fn a_set_is_sent_as_what_became_of_each_value() {
     let mut room = empty_room();
-    let change = |name: &str, counter, change| edit_of(name, counter, Changes::Set(change));
+    let change = |name: &str, number, change| edit_of(name, number, Changes::Set(change));
     let effects = stores(&mut room, ANN, change("ann", 5, SetChange::Remove(json("1"))), 1);
     let names = |effects: &[Effect]| -> Vec<String> {
         let operations = operations(broadcasts(effects)[0]).into_iter();
@@ -217,9 +218,9 @@ fn a_set_is_sent_as_what_became_of_each_value() {
 #[test]
 fn formats_are_kept_once_passed_on_and_told_to_joiners_up_to_a_bound() {
     let mut room = empty_room();
-    let format = |counter, length: usize| {
+    let format = |number, length: usize| {
         let text = format!(r#"{{"type":"richtext","attributes":"{}"}}"#, "x".repeat(length));
-        edit_of("ann", counter, Changes::Format(json(&text)))
+        edit_of("ann", number, Changes::Format(json(&text)))
     };
     let effects = stores(&mut room, ANN, format(1, 1), 1);
     assert!(matches!(&effects[..], [Effect::Relay(writer, _)] if *writer == client("ann")));
@@ -243,13 +244,17 @@ fn a_document_that_is_read_anew_shows_what_was_missed_of_all_of_them() {
     room.subscribes(BOB);
     stores(&mut room, ANN, edit_of("ann", 1, Changes::Count(1)), 1);
     let mut document = room.document().clone();
-    for (counter, changes) in [
+    for (number, changes) in [
         (2, Changes::Count(5)),
         (3, Changes::Set(SetChange::Add(json("7")))),
         (4, Changes::Text(text(&[("ann", "one")]))),
         (5, Changes::Format(json("{}"))),
     ] {
-        let key = crate::delta::WriteKey { timestamp: TIME, counter, client: client("ann") };
+        let key = crate::delta::WriteKey {
+            timestamp: TIME,
+            number: EditNumber(number),
+            client: client("ann"),
+        };
         document.apply(&Delta::of(&key, changes));
     }
     room.hears(Input::Head(Some(Position { epoch: Epoch(8), seq: Seq(1) })));

@@ -25,14 +25,14 @@ fn what_was_stored_here_is_told_to_the_others_once() {
     let mut room = empty_room();
     let (ticket, deltas) = room.edits(ANN, vec![draft(("ann", 1, 10, "a", "1"))]);
     let first = vec![(deltas[0].clone(), Delivery::Stored(Seq(1)))];
-    let edits = vec![Stored { ticket, deltas: first }];
+    let edits = vec![StoredEdit { ticket, deltas: first }];
     let told = room.tells(Input::Stored { epoch: Epoch(3), edits });
     let expected = vec![(Seq(1), deltas[0].clone())];
     assert_eq!(told, [PeerMessage::Stored { epoch: Epoch(3), deltas: expected }]);
 
     let (ticket, deltas) = room.edits(ANN, vec![draft(("ann", 1, 10, "a", "1"))]);
     let again = vec![(deltas[0].clone(), Delivery::Repeated(Seq(1)))];
-    let edits = vec![Stored { ticket, deltas: again }];
+    let edits = vec![StoredEdit { ticket, deltas: again }];
     assert_eq!(room.tells(Input::Stored { epoch: Epoch(3), edits }), []);
 }
 
@@ -85,7 +85,7 @@ fn a_merged_delta_is_stored_and_shown_but_neither_acknowledged_nor_told_on() {
     let delta = delta_of(("ben", 1, 20, "a", "2"));
     let effects = room.hears(Input::Merge(vec![delta.clone()]));
     let [Effect::Append { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
-    let edits = vec![Stored { ticket, deltas: vec![(delta, Delivery::Stored(Seq(1)))] }];
+    let edits = vec![StoredEdit { ticket, deltas: vec![(delta, Delivery::Stored(Seq(1)))] }];
     let mut effects = Vec::new();
     room.handle(Input::Stored { epoch: Epoch(3), edits }, &mut effects);
     assert!(matches!(effects[..], [Effect::Broadcast(_)]), "{effects:?}");
@@ -136,17 +136,17 @@ fn a_room_without_other_nodes_tells_nobody_what_it_stored() {
     let mut room = empty_room().alone();
     let (ticket, deltas) = room.edits(ANN, vec![draft(("ann", 1, 10, "a", "1"))]);
     let edits =
-        vec![Stored { ticket, deltas: vec![(deltas[0].clone(), Delivery::Stored(Seq(1)))] }];
+        vec![StoredEdit { ticket, deltas: vec![(deltas[0].clone(), Delivery::Stored(Seq(1)))] }];
     assert_eq!(room.tells(Input::Stored { epoch: Epoch(3), edits }), []);
     assert_eq!(room.position().seq, Seq(1));
 }
 
 #[test]
-fn a_counter_at_the_end_of_its_range_ends_no_room() {
+fn a_number_at_the_end_of_its_range_ends_no_room() {
     let mut room = empty_room();
     room.hears(stored_by_b(EPOCH, 1, ("ann", u64::MAX, 10, "a", "1")));
     room.hears(stored_by_b(EPOCH, 2, ("bob", 1, 11, "a", "2")));
     let (_, deltas) = room.edits(ANN, vec![draft(("ann", 0, 12, "a", "3"))]);
-    assert_eq!(deltas[0].counter(), u64::MAX);
+    assert_eq!(deltas[0].number, EditNumber(u64::MAX));
     assert_eq!(room.position(), position(2));
 }

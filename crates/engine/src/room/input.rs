@@ -1,12 +1,13 @@
-//! What goes into a room and what comes out of it.
+//! What happens to a room: its inputs, the commands of connections among them.
 
+use crate::clock::EditNumber;
 use crate::delta::{Changes, Delta, DeltaId};
 use crate::ids::{ClientId, Millis, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::peer::PeerMessage;
 use crate::position::{Delivery, Epoch, Position, Seq};
 use crate::snapshot::Snapshot;
-use crate::wire::{ErrorCode, ServerMessage};
+use crate::wire::ErrorCode;
 
 use super::windows::Window;
 
@@ -18,7 +19,7 @@ pub struct Draft {
     /// Who made it.
     pub client: ClientId,
     /// Its number among its client's.
-    pub counter: Option<u64>,
+    pub number: Option<EditNumber>,
     /// When, as far as the server believes it.
     pub timestamp: Millis,
     /// What it does.
@@ -52,7 +53,7 @@ pub enum Command {
         client: ClientId,
         /// Opaque; none: gone.
         state: Option<JsonText>,
-        /// Lamport counter of the state.
+        /// Lamport clock of the state.
         clock: u64,
     },
     /// The present values of what [`Room::miss`](super::Room::miss) noted.
@@ -72,7 +73,7 @@ pub struct TicketId(pub u64);
 
 /// Deltas that were given to the store together, with what became of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredEdit {
     /// Which edit.
     pub ticket: TicketId,
     /// Its deltas, in order.
@@ -96,7 +97,7 @@ pub enum Input<H> {
         /// The life of the document they went to.
         epoch: Epoch,
         /// The edits.
-        edits: Vec<Stored>,
+        edits: Vec<StoredEdit>,
     },
     /// The store has not taken these edits, or does not say whether it has.
     NotStored {
@@ -105,9 +106,11 @@ pub enum Input<H> {
         /// What the clients are told.
         code: ErrorCode,
     },
-    /// The answer to [`Effect::Fetch`]: what comes after the room's position, without gaps.
+    /// The answer to [`Effect::Fetch`](super::Effect::Fetch): what comes after the room's position,
+    /// without gaps.
     Fetched(Vec<(Seq, Delta)>),
-    /// The answer to [`Effect::Reload`], or the state of a document whose history was pruned.
+    /// The answer to [`Effect::Reload`](super::Effect::Reload), or the state of a document whose
+    /// history was pruned.
     Reloaded(Snapshot),
     /// Another node says something of this document.
     Peer {
@@ -135,36 +138,6 @@ pub enum Input<H> {
     },
     /// The time.
     Tick(Millis),
-    /// A window that [`Effect::Open`] opened is over.
+    /// A window that [`Effect::Open`](super::Effect::Open) opened is over.
     Over(Window),
-}
-
-/// What the shell does for a room, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Send it to one connection, if it is still there.
-    Send(SessionId, ServerMessage),
-    /// Send it to everyone in [`Room::subscribers`](super::Room::subscribers).
-    Broadcast(ServerMessage),
-    /// Send it to everyone in [`Room::subscribers`](super::Room::subscribers) but those over whose connection this client
-    /// writes: [`Room::others`](super::Room::others).
-    Relay(ClientId, ServerMessage),
-    /// Send it to everyone in [`Room::watchers`](super::Room::watchers).
-    BroadcastAwareness(ServerMessage),
-    /// Answer with [`Input::Over`] after so many milliseconds.
-    Open(Window, u64),
-    /// Give these to the store and answer with [`Input::Stored`] or [`Input::NotStored`].
-    Append {
-        /// Names the edit in the answer.
-        ticket: TicketId,
-        /// In order.
-        deltas: Vec<Delta>,
-    },
-    /// Read the history after this position, however often it takes, and answer with
-    /// [`Input::Fetched`].
-    Fetch(Position),
-    /// Read the document anew, however often it takes, and answer with [`Input::Reloaded`].
-    Reload,
-    /// Tell the other nodes that have this document open, if that can be done now.
-    Publish(PeerMessage),
 }

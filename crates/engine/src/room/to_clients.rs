@@ -8,7 +8,7 @@ use crate::json::{JsonText, write_number, write_string};
 use crate::limits::FEEDBACK_CLIENTS_MAX;
 use crate::wire::ServerMessage;
 
-use super::dirty::{Dirty, Kind, Operation};
+use super::dirty::{Dirty, Relayed, RelayedKind};
 use super::{Effect, Room};
 
 impl<H> Room<H> {
@@ -57,10 +57,10 @@ impl<H> Room<H> {
     ) {
         let messages = self.current(&dirty, writers);
         effects.extend(messages.into_iter().map(Effect::Broadcast));
-        for Operation { key, kind } in dirty.operations {
+        for Relayed { key, kind } in dirty.relayed {
             let operation = match kind {
-                Kind::Count(amount) => self.count(&key, amount),
-                Kind::Format(operation) => operation,
+                RelayedKind::Count(amount) => self.count(&key, amount),
+                RelayedKind::Format(operation) => operation,
             };
             effects.push(Effect::Relay(key.client, self.batch(vec![operation], false)));
         }
@@ -132,7 +132,7 @@ impl<H> Room<H> {
         let mut clock = b"{".to_vec();
         write_string(&mut clock, key.client.as_str());
         clock.push(b':');
-        write_number(&mut clock, key.counter);
+        write_number(&mut clock, key.number.0);
         clock.push(b'}');
         write_origin(&mut out, &self.id, &key.client, key.timestamp, &text_of(clock));
         text_of(out)

@@ -14,13 +14,13 @@ use super::TextState;
 use super::run::{Origin, Origins, Piece, Run, push};
 use super::runs::Runs;
 use crate::ids::ClientId;
-use crate::limits::{COUNTER_MAX, TEXT_CLUSTER_BYTES_MAX};
+use crate::limits::{EDIT_NUMBER_MAX, TEXT_CLUSTER_BYTES_MAX};
 
 const DELETED: u8 = 1;
 const ENDS: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct StoredText<'a> {
     clock: u64,
     clients: Vec<ClientId>,
     #[serde(borrow)]
@@ -62,7 +62,7 @@ impl Serialize for TextState {
         let origin = |origin: &Option<Origin>| {
             origin.as_ref().map(|it| StoredOrigin(number(&it.client), it.clock, it.offset))
         };
-        let mut stored = Stored {
+        let mut stored = StoredText {
             clock: self.clock,
             clients: Vec::with_capacity(table.len()),
             runs: Vec::new(),
@@ -83,8 +83,8 @@ impl Serialize for TextState {
 
 impl<'de> Deserialize<'de> for TextState {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let Stored { clock, clients: names, runs } = Stored::deserialize(from)?;
-        if clock > COUNTER_MAX {
+        let StoredText { clock, clients: names, runs } = StoredText::deserialize(from)?;
+        if clock > EDIT_NUMBER_MAX {
             return Err(D::Error::custom("a text's clock is too great"));
         }
         let client = |number: u32| {
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for TextState {
             let piece = read_piece(&text, &lengths, flags, &origins).map_err(D::Error::custom)?;
             let runs = clients.entry(client(number)?.clone()).or_default();
             let after = runs.last().map_or(1, |(start, run)| start + run.count());
-            if first < after || first > COUNTER_MAX.saturating_sub(piece.count as u64) + 1 {
+            if first < after || first > EDIT_NUMBER_MAX.saturating_sub(piece.count as u64) + 1 {
                 return Err(D::Error::custom("the runs of a text overlap or are out of order"));
             }
             push(runs, first, piece);
