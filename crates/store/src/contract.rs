@@ -15,7 +15,8 @@
 //!   the given clock *and* covered by the stored snapshot.
 //! - **S7** *Absence is not an error and an error is not absence.*
 //! - **S8** *Delete ends the epoch.* A document made again under the same id has another one.
-//! - **S9** *Every call ends* within its deadline, with an error whose type says what becomes of an edit.
+//! - **S9** *Every call ends* within its deadline, with an error whose type says what becomes of
+//!   an edit.
 //! - **S10** *The first write creates.* A delta for a document that isn't there makes it, in the
 //!   same transaction. Reading never does.
 
@@ -29,7 +30,7 @@ use synckit_engine::ids::DocumentId;
 pub use synckit_engine::position::Delivery;
 use synckit_engine::position::{Epoch, Position, Seq};
 
-use crate::error::{Cause, OpenError, StoreError};
+use crate::error::{OpenError, StoreError};
 
 /// Deltas in one page of a read. Bounds the memory of a reader whatever the document's size.
 pub const PAGE_DELTAS_MAX: usize = 10_000;
@@ -250,14 +251,6 @@ pub trait DocumentStore: Send + Sync + std::fmt::Debug {
 
     /// The heads of many documents in one query; `None` for those that aren't there.
     async fn heads(&self, ids: &[DocumentId]) -> Result<Vec<Option<Position>>, StoreError>;
-}
-
-/// Tries to make a document that others delete at the same time.
-pub(crate) const CREATE_ATTEMPTS: usize = 8;
-
-pub(crate) fn deleted_again_and_again(id: &DocumentId) -> StoreError {
-    let reason = format!("document {id} was deleted again and again");
-    StoreError::unavailable(Cause::Conflict, reason)
 }
 
 /// A back end as a whole.

@@ -1,8 +1,8 @@
 //! A store that fails on purpose. For tests: of what the contract says about errors, and of
 //! callers.
 //!
-//! Before a call takes effect it may fail as of a store that is not available. After it has taken effect
-//! its answer may be lost, and such an error comes in its place. Which calls those are, a seed
+//! Before a call takes effect it may fail as of a store that is not available. After it has taken
+//! effect its answer may be lost, and such an error comes in its place. Which calls those are, a seed
 //! says; with one caller at a time the same seed gives the same faults. Errors of the store itself
 //! pass through unchanged.
 

@@ -12,9 +12,9 @@ pub mod faulty;
 pub mod memory;
 pub mod migrations;
 pub mod postgres;
+mod sql;
 pub mod sqlite;
 pub mod stream;
-mod values;
 
 pub use contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,

@@ -23,26 +23,22 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Epoch, Position, Seq};
 
 use crate::contract::{
-    Append, Appended, CREATE_ATTEMPTS, DeltaPage, DocumentRecord, DocumentStore, Durability,
-    Health, NumberedDelta, PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
-    deleted_again_and_again,
+    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
+    PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
 };
 use crate::error::{OpenError, StoreError};
-use crate::values;
+use crate::sql;
+pub use crate::sql::CALL_TIMEOUT_DEFAULT;
 
 use connection_string::ConnectionSettings;
 use migrate::Migrator;
 use session::{Connections, Parameters};
 
-/// How long a call may take when nothing else is said. Longer than a busy server needs, shorter
-/// than a client waits for its acknowledgement.
-pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-
 /// Connections when nothing else is said: two that write and the rest for readers.
 pub const POOL_MAX_DEFAULT: usize = 10;
 
 /// As the statements take it.
-const PAGE_BYTES_MAX: i64 = values::PAGE_BYTES_MAX as i64;
+const PAGE_BYTES_MAX: i64 = sql::PAGE_BYTES_MAX as i64;
 
 /// Deltas that one statement of a compaction looks at. Each has the deadline of a call, so a
 /// document of any length is compacted in the end.
@@ -104,16 +100,9 @@ impl DocumentStore for PostgresStore {
     }
 
     async fn get_or_create(&self, id: &DocumentId) -> Result<DocumentRecord, StoreError> {
-        let get_or_create = async {
-            for _ in 0..CREATE_ATTEMPTS {
-                if let Some(record) = self.get(id).await? {
-                    return Ok(record);
-                }
-                self.connections.execute(statements::CREATE, &[&id.as_str()]).await?;
-            }
-            Err(deleted_again_and_again(id))
-        };
-        self.connections.within(get_or_create).await
+        let create =
+            async || self.connections.execute(statements::CREATE, &[&id.as_str()]).await.map(drop);
+        self.connections.within(sql::get_or_create(self, id, create)).await
     }
 
     async fn exists(&self, id: &DocumentId) -> Result<bool, StoreError> {
@@ -152,7 +141,7 @@ impl DocumentStore for PostgresStore {
         let after = after.map_or("", DocumentId::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.connections.rows(statements::DOCUMENT_IDS, &[&after, &limit]).await?;
-        let id = |row: &tokio_postgres::Row| values::document_id(row.try_get(0)?);
+        let id = |row: &tokio_postgres::Row| sql::document_id(row.try_get(0)?);
         rows.iter().map(id).collect()
     }
 
@@ -161,8 +150,7 @@ impl DocumentStore for PostgresStore {
         id: &DocumentId,
         after: Position,
     ) -> Result<DeltaPage, StoreError> {
-        let (Ok(epoch), Ok(seq)) = (values::signed(after.epoch.0), values::signed(after.seq.0))
-        else {
+        let (Ok(epoch), Ok(seq)) = (sql::signed(after.epoch.0), sql::signed(after.seq.0)) else {
             return Ok(DeltaPage::OtherEpoch);
         };
         let limit = PAGE_DELTAS_MAX as i64;
@@ -191,7 +179,7 @@ impl DocumentStore for PostgresStore {
         since: Option<&VectorClock>,
         after: Seq,
     ) -> Result<Vec<NumberedDelta>, StoreError> {
-        let since = since.map(values::clock_json).transpose()?;
+        let since = since.map(sql::clock_json).transpose()?;
         let after = i64::try_from(after.0).unwrap_or(i64::MAX);
         let limit = PAGE_DELTAS_MAX as i64;
         let parameters: Parameters<'_> = &[&id.as_str(), &since, &after, &limit, &PAGE_BYTES_MAX];
@@ -202,7 +190,7 @@ impl DocumentStore for PostgresStore {
     async fn vector_clock(&self, id: &DocumentId) -> Result<VectorClock, StoreError> {
         let rows = self.connections.rows(statements::VECTOR_CLOCK, &[&id.as_str()]).await?;
         match rows.first() {
-            Some(row) => values::clock(id, row.try_get(0)?),
+            Some(row) => sql::clock(id, row.try_get(0)?),
             None => Ok(VectorClock::new()),
         }
     }
@@ -213,8 +201,8 @@ impl DocumentStore for PostgresStore {
         snapshot: &StoredSnapshot,
     ) -> Result<bool, StoreError> {
         let position = snapshot.position;
-        let (epoch, seq) = (values::signed(position.epoch.0)?, values::signed(position.seq.0)?);
-        let clock = values::clock_json(&snapshot.clock)?;
+        let (epoch, seq) = (sql::signed(position.epoch.0)?, sql::signed(position.seq.0)?);
+        let clock = sql::clock_json(&snapshot.clock)?;
         let save = async {
             let parameters: Parameters<'_> = &[&id.as_str(), &epoch, &seq, &snapshot.bytes, &clock];
             if self.connections.execute(statements::SAVE_SNAPSHOT, parameters).await? > 0 {
@@ -245,7 +233,7 @@ impl DocumentStore for PostgresStore {
         up_to: &VectorClock,
         stored_before: Option<SystemTime>,
     ) -> Result<u64, StoreError> {
-        let up_to = values::clock_json(up_to)?;
+        let up_to = sql::clock_json(up_to)?;
         let id = id.as_str();
         let rows = self.connections.rows(statements::COMPACTION_RANGE, &[&id]).await?;
         let Some(row) = rows.first() else {

@@ -31,10 +31,12 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
 
 use crate::contract::{
-    Append, Appended, CREATE_ATTEMPTS, DeltaPage, DocumentRecord, DocumentStore, Durability,
-    Health, NumberedDelta, StorageProvider, StoredSnapshot, deleted_again_and_again,
+    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
+    StorageProvider, StoredSnapshot,
 };
 use crate::error::{Cause, OpenError, StoreError};
+use crate::sql;
+pub use crate::sql::CALL_TIMEOUT_DEFAULT;
 
 use append::AppendBatch;
 use change::{Compact, CreateDocument, DeleteDocument, SaveSnapshot};
@@ -42,9 +44,6 @@ use file::DatabaseFile;
 use read::Reads;
 use readers::Readers;
 use writer::Writer;
-
-/// How long a call may take when nothing else is said.
-pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Deltas that wait to be filed when nothing else is said: enough that each of a few hundred busy
 /// documents gathers some, few enough to be read at once when the program starts.
@@ -139,13 +138,8 @@ impl DocumentStore for SqliteStore {
     }
 
     async fn get_or_create(&self, id: &DocumentId) -> Result<DocumentRecord, StoreError> {
-        for _ in 0..CREATE_ATTEMPTS {
-            if let Some(record) = self.get(id).await? {
-                return Ok(record);
-            }
-            self.opened()?.writer.run(CreateDocument(id.clone())).await?;
-        }
-        Err(deleted_again_and_again(id))
+        let create = || async { self.opened()?.writer.run(CreateDocument(id.clone())).await };
+        sql::get_or_create(self, id, create).await
     }
 
     async fn exists(&self, id: &DocumentId) -> Result<bool, StoreError> {

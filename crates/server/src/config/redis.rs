@@ -2,6 +2,7 @@
 //! PostgreSQL, errors name the option and never show a value.
 
 use super::Secret;
+use percent_encoding::percent_decode_str;
 
 /// Where a Redis server is and how to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,16 +140,12 @@ fn parse_database(name: &str, text: &str) -> Result<u16, RedisError> {
     text.parse().map_err(|_| RedisError::Value(name.to_owned(), "a database number"))
 }
 
+/// Strict: the library lets a `%` that begins no `%XX` pass as it is, and so a mistyped password.
 fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let digits = part.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    String::from_utf8(bytes).ok()
+    let is_escape = |part: &[u8]| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit);
+    let is_well_formed = text.as_bytes().split(|byte| *byte == b'%').skip(1).all(is_escape);
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    is_well_formed.then(|| decoded.into_owned())
 }
 
 #[cfg(test)]

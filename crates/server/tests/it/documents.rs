@@ -4,6 +4,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::Client;
 use crate::setup::{start_server, until};
+use crate::stored::assert_stored_once;
 
 const REPAIR: &str = "UPDATE documents SET snapshot = NULL, snapshot_clock = NULL, \
                       snapshot_seq = NULL WHERE id = 'damaged'";
@@ -49,6 +50,57 @@ async fn a_damaged_document_is_refused_alone_and_works_again_once_it_is_mended()
     let message_id = client.send_edit(&edit).await;
     client.expect_ack(&message_id).await;
     client.expect_change("damaged", "field", &json!("new")).await;
+}
+
+#[tokio::test]
+async fn edits_of_a_document_that_is_damaged_under_a_server_are_kept_and_cost_no_other() {
+    let database = Postgres::shared().await.create_database().await;
+    let server = start_server(&database.url(), &["storage.postgresql.lanes=1"]).await;
+    let mut client = Client::connect(server.address()).await;
+    let mut edits = Vec::new();
+    for document in ["damaged", "sound"] {
+        edits.push(client.set(document, "field", json!("before")).await);
+    }
+    // As a row that was put back from a backup without its deltas.
+    database.execute("UPDATE documents SET head_seq = 0 WHERE id = 'damaged'").await;
+    let edit = client.edit("damaged", "field", json!("after"));
+    let message_id = client.send_edit(&edit).await;
+    edits.push(client.set("sound", "field", json!("after")).await);
+    assert_eq!(client.expect_refusal(&message_id).await, "STORAGE_UNAVAILABLE");
+
+    database.execute("UPDATE documents SET head_seq = 1 WHERE id = 'damaged'").await;
+    let message_id = client.send_edit(&edit).await;
+    client.expect_ack(&message_id).await;
+    edits.push(edit);
+    assert_stored_once(&database, &edits).await;
+}
+
+#[tokio::test]
+async fn an_edit_whose_data_can_not_be_stored_is_refused_alone_and_named() {
+    let database = Postgres::shared().await.create_database().await;
+    let server = start_server(&database.url(), &["storage.postgresql.lanes=1"]).await;
+    let mut client = Client::connect(server.address()).await;
+    let mut edits = vec![client.set("doc", "field", json!("before")).await];
+    database
+        .execute("ALTER TABLE deltas ADD CHECK (data::text NOT LIKE '%out of the question%')")
+        .await;
+    let mut sent = Vec::new();
+    for number in 0..16 {
+        let value = if number == 7 { json!("out of the question") } else { json!(number) };
+        let edit = client.edit("doc", &format!("field-{number}"), value);
+        sent.push((client.send_edit(&edit).await, edit));
+    }
+    for (number, (message_id, edit)) in sent.into_iter().enumerate() {
+        if number == 7 {
+            assert_eq!(client.expect_refusal(&message_id).await, "STORAGE_REFUSED");
+        } else {
+            client.expect_ack(&message_id).await;
+            edits.push(edit);
+        }
+    }
+    let log = server.stderr();
+    assert!(log.contains("23514") && log.contains("document.id=doc"), "{log}");
+    assert_stored_once(&database, &edits).await;
 }
 
 #[tokio::test]

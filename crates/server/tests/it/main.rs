@@ -6,6 +6,7 @@
 //! - [`shutdown`]: SIGTERM under load, with edits under way, with a client that never reads
 //! - [`slow_readers`]: a client that reads nothing of what is written
 //! - [`connections`]: how many may come, and how long a silent one may stay
+//! - [`cors`]: which web pages may read the answers
 //! - [`credentials`]: a password, or a right, that is taken away under a running server
 //! - [`documents`]: one that everybody left, whose stored data makes no sense, whose row another holds
 //! - [`compaction`]: snapshots replace deltas under load, and under kill -9
@@ -19,6 +20,7 @@
 mod client;
 mod compaction;
 mod connections;
+mod cors;
 mod credentials;
 mod documents;
 mod embedding;

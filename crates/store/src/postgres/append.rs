@@ -15,7 +15,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::contract::{Append, Appended, Delivery, check_batch};
 use crate::error::{Cause, StoreError};
-use crate::values;
+use crate::sql;
 
 use super::failure::is_repeat;
 use super::session::{Connections, Parameters, Session};
@@ -297,21 +297,21 @@ impl<'a> Columns<'a> {
     fn new(parts: &[Part<'a>]) -> Result<Self, StoreError> {
         let mut columns = Self::default();
         for (document, part) in parts.iter().enumerate() {
-            let document = values::signed(document as u64 + 1)?;
+            let document = sql::signed(document as u64 + 1)?;
             // The last one first: the join takes its rows out in the reverse of the order in which
             // it put them in, and numbers that arrive ascending leave the key's pages full rather
             // than half empty. Sorting in the statement would do the same for more time.
             for (at, delta) in part.fresh.iter().enumerate().rev() {
                 columns.delta_documents.push(document);
-                columns.places.push(values::signed(at as u64 + 1)?);
+                columns.places.push(sql::signed(at as u64 + 1)?);
                 columns.ids.push(delta.id.as_str());
                 columns.clients.push(delta.client.as_str());
                 columns.data.push(JsonParameter(delta.data()));
-                columns.clocks.push(JsonParameter(values::clock_json(&delta.clock())?));
-                columns.timestamps.push(values::signed(delta.timestamp)?);
+                columns.clocks.push(JsonParameter(sql::clock_json(&delta.clock())?));
+                columns.timestamps.push(sql::signed(delta.timestamp)?);
             }
             columns.documents.push(part.document());
-            columns.added.push(values::signed(part.fresh.len() as u64)?);
+            columns.added.push(sql::signed(part.fresh.len() as u64)?);
         }
         Ok(columns)
     }

@@ -1,5 +1,5 @@
-//! What an error of PostgreSQL means to the caller: whether the edit or the store is at fault, and what
-//! an operator has to look at.
+//! What an error of PostgreSQL means to the caller: whether the edit or the store is at fault, and
+//! what an operator has to look at.
 
 use std::error::Error as _;
 
@@ -8,6 +8,7 @@ use rustls::CertificateError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::{Cause, OpenError, StoreError};
+use crate::sql::Meaning::{self, Edit, Store};
 
 /// Whether the statement would have stored something twice.
 pub(super) fn is_repeat(error: &tokio_postgres::Error) -> bool {
@@ -30,10 +31,7 @@ impl From<tokio_postgres::Error> for StoreError {
         if let Some((cause, hint)) = hint(code, message) {
             return Self::unavailable(cause, format!("{text}: {hint}"));
         }
-        match meaning(code, database.file(), is_panic(database)) {
-            Meaning::Edit => Self::EditRefused(text),
-            Meaning::Store(cause) => Self::unavailable(cause, text),
-        }
+        meaning(code, database.file(), is_panic(database)).with_reason(text)
     }
 }
 
@@ -78,19 +76,8 @@ fn is_panic(error: &DbError) -> bool {
     error.parsed_severity() == Some(Severity::Panic)
 }
 
-/// What an error of the database means in a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    /// The data of the edit can't be stored.
-    Edit,
-    /// Whatever the edit is, the store can't do its work.
-    Store(Cause),
-}
-
-use Meaning::{Edit, Store};
-
-/// By the code, or its class: the first that it begins with counts. Every class of the appendix "PostgreSQL
-/// Error Codes" is here; one that is not would be [`Cause::Other`] too.
+/// By the code, or its class: the first that it begins with counts. Every class of the appendix
+/// "PostgreSQL Error Codes" is here; one that is not would be [`Cause::Other`] too.
 const MEANINGS: [(&str, Meaning); 55] = [
     ("00", Store(Cause::Other)),
     ("01", Store(Cause::Other)),
@@ -153,11 +140,11 @@ const MEANINGS: [(&str, Meaning); 55] = [
     ("XX", Store(Cause::Other)),
 ];
 
-/// Where the code alone would mislead: the code and the source file that raises it, which is the same in
-/// all versions.
+/// Where the code alone would mislead: the code and the source file that raises it, which is the
+/// same in all versions.
 const MEANINGS_BY_SOURCE: [(&str, &str, Cause); 5] = [
-    // A quota or a limit on the size of files is an internal error, a file system that became read-only a lack
-    // of privilege. A full disk has a code of its own, and so have damaged files.
+    // A quota or a limit on the size of files is an internal error, a file system that became
+    // read-only a lack of privilege. A full disk has a code of its own, and so have damaged files.
     ("XX000", "md.c", Cause::DiskFailing),
     ("42501", "md.c", Cause::DiskFailing),
     // No partition takes rows of today.

@@ -7,10 +7,10 @@ use tokio_postgres::Row;
 
 use crate::contract::{DocumentRecord, NumberedDelta, StoredSnapshot};
 use crate::error::StoreError;
-use crate::values::{self, clock};
+use crate::sql::{self, clock};
 
 pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, StoreError> {
-    values::unsigned(row.try_get(column)?)
+    sql::unsigned(row.try_get(column)?)
 }
 
 /// A row of the columns epoch, head, snapshot, its clock, its number, and two times.

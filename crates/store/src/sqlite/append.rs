@@ -6,7 +6,7 @@ use synckit_engine::ids::{ClientId, DocumentId};
 
 use crate::contract::{Append, Appended, check_batch};
 use crate::error::StoreError;
-use crate::values;
+use crate::sql;
 
 use super::group::Group;
 use super::row::{StoredClock, StoredId};
@@ -52,7 +52,7 @@ impl EncodedDelta {
             client: delta.client.clone(),
             clock: StoredClock::of(delta)?,
             data: delta.data(),
-            timestamp: values::signed(delta.timestamp)?,
+            timestamp: sql::signed(delta.timestamp)?,
         })
     }
 }

@@ -9,7 +9,7 @@ use synckit_engine::position::{Epoch, Seq};
 
 use crate::contract::StoredSnapshot;
 use crate::error::StoreError;
-use crate::values;
+use crate::sql;
 
 use super::group::Group;
 use super::recent::Document;
@@ -69,7 +69,7 @@ impl Work for SaveSnapshot {
         if newest > Some(seq) {
             return Ok(Ok(false));
         }
-        let clock = values::clock_json(&self.snapshot.clock)?;
+        let clock = sql::clock_json(&self.snapshot.clock)?;
         connection.prepare_cached(statements::SAVE_SNAPSHOT)?.execute((
             key,
             seq,

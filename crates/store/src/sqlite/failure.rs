@@ -6,15 +6,13 @@ use std::path::Path;
 use rusqlite::{Error, ffi};
 
 use crate::error::{Cause, OpenError, StoreError};
+use crate::sql::Meaning::{self, Edit, Store};
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match &error {
-            Error::SqliteFailure(failure, _) => match meaning(failure.extended_code) {
-                Meaning::Edit => Self::EditRefused(text),
-                Meaning::Store(cause) => Self::unavailable(cause, text),
-            },
+            Error::SqliteFailure(failure, _) => meaning(failure.extended_code).with_reason(text),
             Error::ToSqlConversionFailure(_) => Self::EditRefused(text),
             Error::FromSqlConversionFailure(..)
             | Error::IntegralValueOutOfRange(..)
@@ -30,17 +28,6 @@ impl From<Error> for OpenError {
         StoreError::from(error).into()
     }
 }
-
-/// What an error code means in a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    /// The data of the edit can't be stored.
-    Edit,
-    /// Whatever the edit is, the store can't do its work.
-    Store(Cause),
-}
-
-use Meaning::{Edit, Store};
 
 /// By the primary code. Every one of SQLite's is here.
 const MEANINGS: [(i32, Meaning); 31] = [

@@ -9,7 +9,7 @@ use synckit_engine::position::{Epoch, Seq};
 
 use crate::contract::Delivery;
 use crate::error::StoreError;
-use crate::values;
+use crate::sql;
 
 use super::append::EncodedDelta;
 use super::failure::is_taken;
@@ -197,7 +197,7 @@ impl<'a> Group<'a> {
         row::merge_recent(self.connection, id, key, &mut raised)?;
         let mut raise = self.connection.prepare_cached(statements::RAISE_CLOCK)?;
         for (client, number) in raised.iter() {
-            raise.execute((key, client.as_str(), values::signed(number.0)?))?;
+            raise.execute((key, client.as_str(), sql::signed(number.0)?))?;
         }
         // The last one takes away what the others look at.
         for statement in [

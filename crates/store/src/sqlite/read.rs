@@ -7,7 +7,7 @@ use synckit_engine::position::{Position, Seq};
 
 use crate::contract::{DeltaPage, DocumentRecord, NumberedDelta, PAGE_DELTAS_MAX, StoredSnapshot};
 use crate::error::StoreError;
-use crate::values::{self, PAGE_BYTES_MAX};
+use crate::sql::{self, PAGE_BYTES_MAX};
 
 use super::group::epoch;
 use super::readers::Deadline;
@@ -195,5 +195,5 @@ fn snapshot(
     };
     let seq = Seq(seq.cast_unsigned());
     let position = Position { seq, ..head.position };
-    Ok(Some(StoredSnapshot { bytes, clock: values::clock(id, &clock)?, position }))
+    Ok(Some(StoredSnapshot { bytes, clock: sql::clock(id, &clock)?, position }))
 }

@@ -11,12 +11,12 @@ use synckit_engine::position::Seq;
 
 use crate::contract::NumberedDelta;
 use crate::error::{Cause, StoreError};
-use crate::values::{self, clock, clock_json, signed};
+use crate::sql::{self, clock, clock_json, signed};
 
 use super::statements;
 
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
-    values::unsigned(row.get(column)?)
+    sql::unsigned(row.get(column)?)
 }
 
 /// Microseconds since 1970.
@@ -39,7 +39,7 @@ pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Store
 }
 
 pub(super) fn document_id(row: &Row<'_>, column: usize) -> Result<DocumentId, StoreError> {
-    values::document_id(text(row, column)?)
+    sql::document_id(text(row, column)?)
 }
 
 /// Who made a delta and what it adds to the clock, of a row that begins with these two columns.

@@ -1,5 +1,4 @@
 use synckit_engine::clock::{EditNumber, VectorClock};
-use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{ClientId, DocumentId};
 use synckit_engine::position::{Position, Seq};
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
@@ -172,15 +171,7 @@ fn id() -> DocumentId {
 }
 
 fn edit(counter: u64) -> Vec<Append> {
-    let client = ClientId::new("client").expect("a client id");
-    let delta = Delta {
-        id: DeltaId::new(&format!("delta-{counter}")),
-        number: EditNumber(counter),
-        client,
-        timestamp: 1,
-        changes: Vec::new().into(),
-    };
-    vec![Append { document: id(), deltas: vec![delta] }]
+    crate::outages::edit("doc", counter)
 }
 
 async fn one_document() -> (Database, PostgresProvider) {
