@@ -4,7 +4,6 @@
 //! is written by [`Connection::flush`], and by every read while it waits. So nobody needs two
 //! halves, and a server that writes while it is written to blocks neither side.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,20 +59,19 @@ impl Connection {
     /// # Errors
     /// [`ConnectError`] when there is no WebSocket within [`CONNECT_PATIENCE`].
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let address = Address::from_url(url)?;
-        let connect = async {
-            let stream = TcpStream::connect(&address.host).await?;
-            Self::over(stream, &address).await
-        };
-        timeout(CONNECT_PATIENCE, connect).await.map_err(|_| ConnectError::Silent)?
+        Self::connect_to(&Address::from_url(url)?).await
     }
 
-    /// Connects to `/ws` of a server at an address.
+    /// Connects to an address.
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub async fn connect_to(address: SocketAddr) -> Result<Self, ConnectError> {
-        Self::connect(&format!("ws://{address}/ws")).await
+    pub async fn connect_to(address: &Address) -> Result<Self, ConnectError> {
+        let connect = async {
+            let stream = TcpStream::connect(&address.host).await?;
+            Self::over(stream, address).await
+        };
+        timeout(CONNECT_PATIENCE, connect).await.map_err(|_| ConnectError::Silent)?
     }
 
     /// Makes a TCP connection a WebSocket, in however long that takes.
