@@ -124,18 +124,20 @@ async fn edits_survive_a_server_that_is_killed_and_started_again() {
 }
 
 #[tokio::test]
-async fn an_edit_that_is_refused_is_reported_and_shown_no_more() {
+async fn an_edit_that_is_refused_is_reported_and_shown_no_more_and_others_are_stored() {
     let server = memory_server_command(&[]).start().await;
     let client = application(server.address());
     let mut document = client.open(DOC);
     let too_long = "x".repeat(501);
+    // Made at once, so that they are sent together.
     let refused = document.set(&too_long, &1).expect("room");
+    let beside = write(&document, 1..=3);
     assert_eq!(document.get::<u64>(&too_long), Some(1), "it shows at once");
     let outcome = timeout(PATIENCE, refused).await.expect("an answer in time");
     let Err(EditError::Refused(refusal)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(refusal.code, "INVALID_OPERATION");
-    until_it_shows(&mut document, &json!({})).await;
-    all_stored(write(&document, 1..=1)).await;
+    all_stored(beside).await;
+    until_it_shows(&mut document, &fields(1..=3)).await;
 }
 
 #[tokio::test]
