@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::framing::write_header;
 use crate::handshake::{Address, CONNECT_PATIENCE, ConnectError, upgrade};
 use crate::websocket::{
-    CONTROL_BYTES_MAX, Closed, Found, Frame, FrameBuffer, Opcode, Violation, write_frame,
+    Closed, Found, Frame, FrameBuffer, Opcode, Violation, write_frame,
     write_header as write_websocket_header,
 };
 
@@ -50,6 +50,8 @@ pub struct Connection {
     ping: Option<Vec<u8>>,
     /// Nothing more can be sent. What arrived before can still be read.
     is_deaf: bool,
+    /// A close frame was queued; there is never a second.
+    has_said_goodbye: bool,
     closed: Option<Closed>,
 }
 
@@ -89,6 +91,7 @@ impl Connection {
             payload: Vec::new(),
             ping: None,
             is_deaf: false,
+            has_said_goodbye: false,
             closed: None,
         })
     }
@@ -180,6 +183,7 @@ impl Connection {
     /// Ends the connection in order: writes what is queued, says goodbye and waits a moment for the
     /// answer. Messages that come meanwhile are lost.
     pub async fn close(mut self) -> Closed {
+        self.has_said_goodbye = true;
         write_frame(&mut self.out, Opcode::Close, &NORMAL.to_be_bytes());
         let goodbye = async {
             loop {
@@ -254,11 +258,13 @@ impl Connection {
 
     /// Ends the connection with a close frame, if there is room for it without waiting.
     fn say_goodbye(&mut self, code: Option<u16>, closed: Closed) -> Closed {
-        let mut payload = Vec::with_capacity(CONTROL_BYTES_MAX);
-        payload.extend(code.into_iter().flat_map(u16::to_be_bytes));
-        write_frame(&mut self.out, Opcode::Close, &payload);
-        // The server closes the connection whether or not it hears this.
-        let _ = self.stream.try_write(&self.out[self.written..]);
+        if !self.has_said_goodbye {
+            let payload = code.map(u16::to_be_bytes);
+            let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
+            write_frame(&mut self.out, Opcode::Close, payload);
+            // The server closes the connection whether or not it hears this.
+            let _ = self.stream.try_write(&self.out[self.written..]);
+        }
         self.end(closed)
     }
 
