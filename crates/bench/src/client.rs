@@ -67,7 +67,7 @@ impl Client {
         number: u32,
     ) -> Result<Self, Error> {
         let stream = TcpStream::connect(address).await?;
-        let address = Address { host: address.to_string(), path: "/ws".to_owned() };
+        let address = Address::from(address);
         let connection = Connection::over(stream, &address);
         Ok(Self {
             connection: timeout(PATIENCE, connection).await.map_err(|_| Error::Silent)??,

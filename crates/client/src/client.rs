@@ -2,6 +2,7 @@
 //! ends. Here are the clocks, the pauses and the chance.
 
 mod document;
+mod heartbeat;
 mod link;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handshake::{Address, ConnectError};
 use crate::replica::{EditNumber, Refusal, Replica};
-use crate::websocket::Closed;
 use link::Link;
 
 pub use document::{Document, EditError, Receipt};
@@ -165,7 +165,9 @@ impl Shared {
     }
 
     /// Nothing is sent any more, so nobody need wait.
-    fn end(&self, reason: &Closed) {
+    fn end(&self, reason: &dyn std::fmt::Display) {
+        // Held by whoever makes an edit, so that no receipt comes behind the end.
+        let _replica = self.replica.lock();
         self.status.send_replace(Status::Ended(reason.to_string()));
         self.receipts.lock().clear();
     }

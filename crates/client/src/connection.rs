@@ -4,7 +4,6 @@
 //! is written by [`Connection::flush`], and by every read while it waits. So nobody needs two
 //! halves, and a server that writes while it is written to blocks neither side.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 use crate::framing::write_header;
 use crate::handshake::{Address, CONNECT_PATIENCE, ConnectError, upgrade};
 use crate::websocket::{
-    CONTROL_BYTES_MAX, Closed, Found, Frame, FrameBuffer, Opcode, Violation, write_frame,
+    Closed, Found, Frame, FrameBuffer, Opcode, Violation, write_frame,
     write_header as write_websocket_header,
 };
 
@@ -51,6 +50,8 @@ pub struct Connection {
     ping: Option<Vec<u8>>,
     /// Nothing more can be sent. What arrived before can still be read.
     is_deaf: bool,
+    /// A close frame was queued; there is never a second.
+    has_said_goodbye: bool,
     closed: Option<Closed>,
 }
 
@@ -60,20 +61,19 @@ impl Connection {
     /// # Errors
     /// [`ConnectError`] when there is no WebSocket within [`CONNECT_PATIENCE`].
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let address = Address::from_url(url)?;
-        let connect = async {
-            let stream = TcpStream::connect(&address.host).await?;
-            Self::over(stream, &address).await
-        };
-        timeout(CONNECT_PATIENCE, connect).await.map_err(|_| ConnectError::Silent)?
+        Self::connect_to(&Address::from_url(url)?).await
     }
 
-    /// Connects to `/ws` of a server at an address.
+    /// Connects to an address.
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub async fn connect_to(address: SocketAddr) -> Result<Self, ConnectError> {
-        Self::connect(&format!("ws://{address}/ws")).await
+    pub async fn connect_to(address: &Address) -> Result<Self, ConnectError> {
+        let connect = async {
+            let stream = TcpStream::connect(&address.host).await?;
+            Self::over(stream, address).await
+        };
+        timeout(CONNECT_PATIENCE, connect).await.map_err(|_| ConnectError::Silent)?
     }
 
     /// Makes a TCP connection a WebSocket, in however long that takes.
@@ -91,6 +91,7 @@ impl Connection {
             payload: Vec::new(),
             ping: None,
             is_deaf: false,
+            has_said_goodbye: false,
             closed: None,
         })
     }
@@ -182,6 +183,7 @@ impl Connection {
     /// Ends the connection in order: writes what is queued, says goodbye and waits a moment for the
     /// answer. Messages that come meanwhile are lost.
     pub async fn close(mut self) -> Closed {
+        self.has_said_goodbye = true;
         write_frame(&mut self.out, Opcode::Close, &NORMAL.to_be_bytes());
         let goodbye = async {
             loop {
@@ -256,11 +258,13 @@ impl Connection {
 
     /// Ends the connection with a close frame, if there is room for it without waiting.
     fn say_goodbye(&mut self, code: Option<u16>, closed: Closed) -> Closed {
-        let mut payload = Vec::with_capacity(CONTROL_BYTES_MAX);
-        payload.extend(code.into_iter().flat_map(u16::to_be_bytes));
-        write_frame(&mut self.out, Opcode::Close, &payload);
-        // The server closes the connection whether or not it hears this.
-        let _ = self.stream.try_write(&self.out[self.written..]);
+        if !self.has_said_goodbye {
+            let payload = code.map(u16::to_be_bytes);
+            let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
+            write_frame(&mut self.out, Opcode::Close, payload);
+            // The server closes the connection whether or not it hears this.
+            let _ = self.stream.try_write(&self.out[self.written..]);
+        }
         self.end(closed)
     }
 

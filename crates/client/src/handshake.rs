@@ -1,5 +1,6 @@
 //! How a TCP connection becomes a WebSocket.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,6 +78,12 @@ impl Address {
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let host = if has_port { host.to_owned() } else { format!("{host}:80") };
         Ok(Self { host, path: if path.is_empty() { "/ws" } else { path }.to_owned() })
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.to_string(), path: "/ws".to_owned() }
     }
 }
 

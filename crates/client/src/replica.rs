@@ -193,13 +193,12 @@ impl Replica {
         let next_id = self.messages + 1;
         let id = || format!("{}-{next_id}", self.client_id);
         for (name, document) in &mut self.documents {
-            if let Some(message) = document.next_subscription(name, id) {
+            let message = document
+                .next_subscription(name, id)
+                .or_else(|| document.awareness.next_message(name, &self.client_id, id, now));
+            if let Some(message) = message {
                 self.messages = next_id;
                 return Some(Outgoing { id: Some(id()), message });
-            }
-            let awareness = &mut document.awareness;
-            if let Some(message) = awareness.next_message(name, &self.client_id, now) {
-                return Some(Outgoing { id: None, message });
             }
         }
         let message = self.queue.next_message(&self.client_id, id)?;
@@ -276,24 +275,15 @@ impl Replica {
 
     fn refused(&mut self, reply: &ErrorReply, now: Instant) {
         let message_id = reply.details.message_id.as_deref().unwrap_or_default();
-        let subscription = |document: &&mut Document| {
-            document.subscription == Subscription::Asked(message_id.to_owned())
-        };
         if reply.details.is_for_later() {
-            self.queue.send_one_again(message_id);
-            if let Some(document) = self.documents.values_mut().find(subscription) {
-                document.subscription = Subscription::Wanted;
-            }
-            if self.resume_at.is_none_or(|resume_at| resume_at <= now) {
-                self.resume_at = Some(now + self.pause);
-                self.pause = PAUSE_MAX.min(self.pause * 2);
-            }
-            return;
+            return self.send_later(message_id, now);
         }
         let refusal = Refusal::of(reply);
-        if let Some(document) = self.documents.values_mut().find(subscription) {
+        if let Some(document) = self.asked_for(message_id) {
             document.subscription = Subscription::Refused(refusal);
             self.changed.extend(reply.details.document_id.clone());
+        } else if self.queue.split(message_id) {
+            tracing::debug!(code = refusal.code, "one of several edits is refused");
         } else if let Some(batch) = self.queue.take(message_id) {
             for written in batch.edits {
                 let before = self.queue.newest(&batch.document, &written.field);
@@ -307,6 +297,24 @@ impl Replica {
         } else {
             tracing::warn!(code = refusal.code, reason = refusal.reason, "refused by the server");
         }
+    }
+
+    fn send_later(&mut self, message_id: &str, now: Instant) {
+        if let Some(document) = self.asked_for(message_id) {
+            document.subscription = Subscription::Wanted;
+        } else if !self.documents.values_mut().any(|it| it.awareness.send_again(message_id)) {
+            self.queue.send_one_again(message_id);
+        }
+        if self.resume_at.is_none_or(|resume_at| resume_at <= now) {
+            self.resume_at = Some(now + self.pause);
+            self.pause = PAUSE_MAX.min(self.pause * 2);
+        }
+    }
+
+    /// The document that was asked for under this id.
+    fn asked_for(&mut self, message_id: &str) -> Option<&mut Document> {
+        let is_it = |document: &&mut Document| matches!(&document.subscription, Subscription::Asked(id) if id == message_id);
+        self.documents.values_mut().find(is_it)
     }
 }
 

@@ -88,7 +88,7 @@ impl Document {
         let (sender, receiver) = oneshot::channel();
         {
             let mut replica = self.shared.replica.lock();
-            // Under the lock of the replica, so that an end comes before this or sees the receipt.
+            // The end needs the replica too, so it comes before this or sees the receipt.
             if matches!(*self.shared.status.borrow(), Status::Ended(_)) {
                 return Err(EditError::Ended);
             }

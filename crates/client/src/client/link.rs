@@ -3,23 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::heartbeat::{Beat, Heartbeat};
 use super::{Shared, Status};
 use crate::connection::{Connection, Message};
 use crate::framing::Framing;
-use crate::handshake::{Address, CONNECT_PATIENCE, ConnectError};
+use crate::handshake::Address;
 use crate::message::{ClientMessage, ServerMessage, decode};
 use crate::now_millis;
 use crate::reconnect::{Ended, Pauses};
 use crate::websocket::Closed;
-
-/// How often the client asks whether the server is still there.
-const PING_EVERY: Duration = Duration::from_secs(30);
-
-/// How long it waits for the answer.
-const PONG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What may wait to be written, so that a slow connection holds the queue and not a second copy.
 const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
@@ -28,22 +22,6 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     address: Address,
     token: Option<String>,
-}
-
-/// When to ask whether the server is there, and when to give it up.
-struct Heartbeat {
-    ping_at: Instant,
-    pong_by: Option<Instant>,
-}
-
-impl Heartbeat {
-    fn new() -> Self {
-        Self { ping_at: Instant::now() + PING_EVERY, pong_by: None }
-    }
-
-    fn next(&self) -> Instant {
-        self.pong_by.unwrap_or(self.ping_at)
-    }
 }
 
 impl Link {
@@ -58,9 +36,9 @@ impl Link {
             let begun = Instant::now();
             let mut lasted = Duration::ZERO;
             let connection = tokio::select! {
-                connection = self.connect() => connection,
+                connection = Connection::connect_to(&self.address) => connection,
                 () = self.shared.closing.cancelled() => {
-                    return self.shared.end(&Closed::without_code(&"closed"));
+                    return self.shared.end(&"closed by the application");
                 }
             };
             let ended = match connection {
@@ -74,7 +52,7 @@ impl Link {
                 Err(error) => Ended::NotConnected(error),
             };
             if self.shared.closing.is_cancelled() || !ended.may_come_back() {
-                return self.shared.end(&Closed::without_code(&ended));
+                return self.shared.end(&ended);
             }
             self.shared.status.send_replace(Status::Connecting(ended.to_string()));
             let pause = pauses.after(&ended, lasted, random());
@@ -84,14 +62,6 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, ConnectError> {
-        let connect = async {
-            let stream = TcpStream::connect(&self.address.host).await?;
-            Connection::over(stream, &self.address).await
-        };
-        timeout(CONNECT_PATIENCE, connect).await.map_err(|_| ConnectError::Silent)?
-    }
-
     /// Until the connection ends.
     async fn converse(&self, mut connection: Connection) -> Closed {
         self.shared.replica.lock().connected();
@@ -99,10 +69,10 @@ impl Link {
         if let Some(token) = self.token.clone() {
             let _ = queue(&mut connection, None, &ClientMessage::Auth { token: Some(token) });
         }
-        let mut heartbeat = Heartbeat::new();
+        let mut heartbeat = Heartbeat::new(Instant::now().into_std());
         loop {
-            let wake_at = self.say(&mut connection);
-            let wake_at = wake_at.unwrap_or_else(|| heartbeat.next()).min(heartbeat.next());
+            let wake_at = self.say(&mut connection).unwrap_or_else(|| heartbeat.next());
+            let wake_at = Instant::from_std(wake_at.min(heartbeat.next()));
             tokio::select! {
                 read = connection.read() => {
                     let heard = read.and_then(|()| self.hear(&mut connection, &mut heartbeat));
@@ -113,18 +83,18 @@ impl Link {
                     }
                 }
                 () = self.shared.work.notified() => {}
-                () = sleep_until(wake_at) => {
-                    if let Err(closed) = heartbeat.beat(&mut connection) {
-                        return closed;
-                    }
-                }
+                () = sleep_until(wake_at) => match heartbeat.beat(Instant::now().into_std()) {
+                    Beat::None => {}
+                    Beat::Ping => drop(queue(&mut connection, None, &ClientMessage::Ping {})),
+                    Beat::GiveUp => return Closed::without_code(&"no answer to a ping"),
+                },
                 () = self.shared.closing.cancelled() => return connection.close().await,
             }
         }
     }
 
     /// Queues what the replica has to say; when to look again.
-    fn say(&self, connection: &mut Connection) -> Option<Instant> {
+    fn say(&self, connection: &mut Connection) -> Option<std::time::Instant> {
         let mut replica = self.shared.replica.lock();
         let now = Instant::now().into_std();
         while connection.queued_bytes() < UNWRITTEN_BYTES_MAX {
@@ -133,38 +103,19 @@ impl Link {
                 tracing::error!(%error, "a message without a JSON form");
             }
         }
-        replica.wake_at().map(Instant::from_std)
+        replica.wake_at()
     }
 
     /// Gives the replica all that was read.
     fn hear(&self, connection: &mut Connection, heartbeat: &mut Heartbeat) -> Result<(), Closed> {
         let mut replica = self.shared.replica.lock();
-        let now = Instant::now();
+        let now = Instant::now().into_std();
         while let Some(message) = connection.next_message()? {
             match understand(message) {
-                Some(ServerMessage::Pong) => {
-                    *heartbeat = Heartbeat { ping_at: now + PING_EVERY, pong_by: None };
-                }
-                Some(message) => replica.receive(message, now.into_std()),
+                Some(ServerMessage::Pong) => heartbeat.pong(now),
+                Some(message) => replica.receive(message, now),
                 None => {}
             }
-        }
-        Ok(())
-    }
-}
-
-impl Heartbeat {
-    fn beat(&mut self, connection: &mut Connection) -> Result<(), Closed> {
-        let now = Instant::now();
-        match self.pong_by {
-            Some(pong_by) if now >= pong_by => {
-                return Err(Closed::without_code(&"no answer to a ping"));
-            }
-            None if now >= self.ping_at => {
-                let _ = queue(connection, None, &ClientMessage::Ping {});
-                self.pong_by = Some(now + PONG_PATIENCE);
-            }
-            _ => {}
         }
         Ok(())
     }

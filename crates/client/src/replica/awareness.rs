@@ -18,6 +18,8 @@ pub(super) struct Awareness {
     /// Counts own states over all connections.
     clock: u64,
     sent_at: Option<Instant>,
+    /// What was said last, and under which id.
+    last_said: Option<(String, Option<Json>)>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,17 @@ impl Awareness {
         self.all = states.into_iter().map(|entry| (entry.client_id, entry.state)).collect();
     }
 
+    /// Has the own state said again, if this is the id of the last one; whether it is.
+    pub(super) fn send_again(&mut self, message_id: &str) -> bool {
+        let is_last = |said: &mut (String, Option<Json>)| said.0 == message_id;
+        let Some((_, state)) = self.last_said.take_if(is_last) else { return false };
+        // What was set meanwhile is newer.
+        if !matches!(self.own, Own::Unsent(_)) {
+            self.own = Own::Unsent(state);
+        }
+        true
+    }
+
     /// The server forgets what a connection said when that has ended.
     pub(super) fn disconnected(&mut self) {
         self.is_asked = false;
@@ -74,6 +87,7 @@ impl Awareness {
         &mut self,
         document: &str,
         client_id: &str,
+        id: impl FnOnce() -> String,
         now: Instant,
     ) -> Option<ClientMessage> {
         let document_id = document.to_owned();
@@ -93,6 +107,7 @@ impl Awareness {
         };
         self.sent_at = Some(now);
         self.clock += 1;
+        self.last_said = Some((id(), state.clone()));
         let client_id = client_id.to_owned();
         self.own = state.clone().map_or(Own::Nothing, Own::Sent);
         Some(ClientMessage::AwarenessUpdate { document_id, client_id, state, clock: self.clock })

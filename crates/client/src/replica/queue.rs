@@ -80,6 +80,18 @@ pub(super) struct Batch {
     is_unanswered: bool,
 }
 
+impl Batch {
+    fn of(document: &str, written: Written) -> Self {
+        Self {
+            document: document.to_owned(),
+            bytes: written.bytes(),
+            edits: vec![written],
+            message_id: None,
+            is_unanswered: false,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     batches: VecDeque<Batch>,
@@ -110,13 +122,7 @@ impl Queue {
             batch.edits.push(written.clone());
             batch.bytes += bytes;
         } else {
-            self.batches.push_back(Batch {
-                document: document.to_owned(),
-                edits: vec![written.clone()],
-                bytes,
-                message_id: None,
-                is_unanswered: false,
-            });
+            self.batches.push_back(Batch::of(document, written.clone()));
         }
         Ok(())
     }
@@ -130,7 +136,7 @@ impl Queue {
         if self.unanswered >= UNANSWERED_MAX {
             return None;
         }
-        // At most `UNANSWERED_MAX` are passed over, since what is sent is in front.
+        // Few are passed over, since what is sent is in front.
         let batch = self.batches.iter_mut().find(|batch| !batch.is_unanswered)?;
         batch.is_unanswered = true;
         self.unanswered += 1;
@@ -157,6 +163,19 @@ impl Queue {
         self.bytes -= batch.bytes;
         self.unanswered -= usize::from(batch.is_unanswered);
         Some(batch)
+    }
+
+    /// Has the edits of one batch sent each by itself, since one that is refused takes the others
+    /// with it. False if there are not several.
+    pub(super) fn split(&mut self, message_id: &str) -> bool {
+        let is_several = |at: &usize| self.batches[*at].edits.len() > 1;
+        let Some(at) = self.find(message_id).filter(is_several) else { return false };
+        let Some(batch) = self.batches.remove(at) else { return false };
+        self.unanswered -= usize::from(batch.is_unanswered);
+        for written in batch.edits.into_iter().rev() {
+            self.batches.insert(at, Batch::of(&batch.document, written));
+        }
+        true
     }
 
     /// Has one batch sent again.

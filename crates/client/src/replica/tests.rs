@@ -220,6 +220,31 @@ fn a_refused_edit_is_reported_and_shown_no_more() {
 }
 
 #[test]
+fn an_edit_that_is_refused_takes_none_of_its_batch_with_it() {
+    let mut talk = Talk::synchronised(&json!({}), 0);
+    for (field, value) in [("a", 1), ("b", 2), ("c", 3)] {
+        talk.set(field, &json!(value));
+    }
+    let batch = talk.says();
+    assert_eq!(batch.len(), 1);
+    talk.hears_error("INVALID_OPERATION", &batch[0]["messageId"]);
+    let alone = talk.says();
+    let again: Vec<_> = batch[0]["deltas"].as_array().unwrap().iter().map(key).collect();
+    assert_eq!(Vec::from_iter(alone.iter().map(key)), again, "each is the same edit as before");
+    talk.hears_ack(&alone[0]["messageId"]);
+    talk.hears_error("INVALID_OPERATION", &alone[1]["messageId"]);
+    talk.hears_ack(&alone[2]["messageId"]);
+    let outcomes = talk.replica.take_outcomes().into_iter();
+    assert_eq!(Vec::from_iter(outcomes.map(|outcome| outcome.result.is_ok())), [true, false, true]);
+    assert_eq!((talk.shows(), talk.replica.queued()), (json!({ "a": 1, "c": 3 }), 0));
+}
+
+/// What makes two edits the same.
+fn key(operation: &Value) -> [&Value; 4] {
+    ["field", "clientId", "clock", "timestamp"].map(|name| &operation[name])
+}
+
+#[test]
 fn a_document_that_is_refused_says_why() {
     let mut talk = Talk::new();
     talk.replica.connected();
@@ -263,6 +288,25 @@ fn own_awareness_is_sent_at_most_every_100_ms_the_newest_last() {
     talk.now = talk.replica.wake_at().unwrap();
     let said = talk.says();
     assert_eq!((&said[0]["state"]["cursor"], &said[0]["clock"]), (&json!(3), &json!(2)));
+}
+
+#[test]
+fn own_awareness_that_came_too_soon_is_said_again_unless_it_is_old_by_then() {
+    let mut talk = Talk::synchronised(&json!({}), 0);
+    let state = |at: u64| Some(raw(&json!({ "cursor": at })).unwrap());
+    talk.replica.set_awareness(DOC, state(1));
+    let said = talk.says();
+    talk.hears_error("RATE_LIMIT_EXCEEDED", &said[1]["id"]);
+    assert!(talk.says().is_empty());
+    talk.now = talk.replica.wake_at().unwrap();
+    let again = talk.says();
+    assert_eq!(again[0]["state"]["cursor"], 1);
+    talk.hears_error("RATE_LIMIT_EXCEEDED", &again[0]["id"]);
+    talk.replica.set_awareness(DOC, state(2));
+    talk.now = talk.replica.wake_at().unwrap();
+    let said = talk.says();
+    assert_eq!(said.len(), 1);
+    assert_eq!((&said[0]["state"]["cursor"], &said[0]["clock"]), (&json!(2), &json!(3)));
 }
 
 #[test]

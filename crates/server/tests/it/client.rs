@@ -83,8 +83,7 @@ impl Client {
         let target: SocketAddr = address.parse().expect("servers listen on IP addresses");
         let mut stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
-        let address = Address { host: address.to_owned(), path: "/ws".to_owned() };
-        let incoming = upgrade(&mut stream, &address).await?;
+        let incoming = upgrade(&mut stream, &Address::from(target)).await?;
         Ok(Self {
             name: format!("client-{}", COUNT.fetch_add(1, Ordering::Relaxed) + 1),
             stream,

@@ -12,11 +12,13 @@
 //! - [`compaction`]: snapshots replace deltas under load, and under kill -9
 //! - [`hostile`]: bytes that are no protocol
 //! - [`embedding`]: two servers in one process
+//! - [`applications`]: the client that applications use
 //!
 //! And what they are made of: [`client`] is one connection, [`messages`] what goes over it, [`load`]
 //! clients that write all the time, [`stored`] what the database has in the end, [`setup`] servers
 //! and their HTTP side, [`random`] seeds.
 
+mod applications;
 mod client;
 mod compaction;
 mod connections;
