@@ -6,6 +6,7 @@
 //! what must hold. Everything runs in one thread, so an input always does the same.
 
 mod checks;
+mod events;
 mod messages;
 mod steps;
 mod store;

@@ -1,3 +1,5 @@
+//! Ports of the loopback interface.
+
 use std::net::{Ipv4Addr, TcpListener};
 
 /// A loopback port nobody listened on a moment ago.

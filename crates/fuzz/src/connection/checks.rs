@@ -15,18 +15,10 @@ use synckit_engine::wire::{
     ClientMessage, ErrorReply, FrameKind, Framing, Incoming, ServerMessage,
 };
 
-use super::world::{Connection, Place, World};
+use super::world::{Connection, Held, Place, World};
 
 /// Follows every document when all is over, to see what a newcomer is told.
 const NEWCOMER: SessionId = SessionId(u64::MAX);
-
-/// What a session may hold until it knows who speaks.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    messages: usize,
-    bytes: usize,
-    edits: usize,
-}
 
 pub(super) fn framing_follows(connection: &Connection, kind: FrameKind, bytes: &[u8]) {
     assert_eq!(connection.session.framing(), Framing::of(kind, bytes));

@@ -10,7 +10,7 @@ use synckit_engine::wire::message::Permissions;
 use synckit_engine::wire::{ErrorCode, FrameKind};
 
 use super::messages;
-use super::world::{Answer, CONNECTIONS, GRACE_MS, Place, World};
+use super::world::{Answer, CONNECTIONS, Fate, GRACE_MS, Place, World};
 use crate::input::Input;
 
 /// What the model of the bus keeps of one document; the oldest message is lost.
@@ -21,18 +21,6 @@ const WAITS: [Millis; 4] = [1, GRACE_MS, 36_000, 61_000];
 
 /// Of the same frame in a row: more than are held before authentication, or may be broken.
 const TIMES_MAX: usize = 128;
-
-/// What becomes of an edit that is given to the store.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fate {
-    Stored,
-    /// The store will never take it.
-    Refused,
-    /// It did not arrive.
-    Lost,
-    /// It is stored, but the answer did not arrive.
-    Unanswered,
-}
 
 impl World {
     /// One step. Free numbers stand for the commonest, so that inputs keep their meaning when a new

@@ -1,15 +1,13 @@
 //! An append on its way to the writer. What can be made ready before is made ready by the caller's
 //! thread, since there is only one that writes.
 
-use synckit_engine::delta::Delta;
-use synckit_engine::ids::{ClientId, DocumentId};
+use synckit_engine::ids::DocumentId;
 
 use crate::contract::{Append, Appended, check_batch};
 use crate::error::StoreError;
-use crate::sql;
 
 use super::group::Group;
-use super::row::{StoredClock, StoredId};
+use super::row::EncodedDelta;
 use super::writer::Work;
 
 /// What a delta takes in the file besides its data, about: ids, clock, and its places in the
@@ -19,14 +17,6 @@ const DELTA_OVERHEAD_BYTES: usize = 200;
 pub(super) struct AppendBatch {
     parts: Vec<(DocumentId, Vec<EncodedDelta>)>,
     bytes: usize,
-}
-
-pub(super) struct EncodedDelta {
-    pub(super) id: StoredId,
-    pub(super) client: ClientId,
-    pub(super) clock: StoredClock,
-    pub(super) data: String,
-    pub(super) timestamp: i64,
 }
 
 impl AppendBatch {
@@ -42,18 +32,6 @@ impl AppendBatch {
             parts.push((part.document.clone(), deltas));
         }
         Ok(Self { parts, bytes })
-    }
-}
-
-impl EncodedDelta {
-    fn encode(delta: &Delta) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: StoredId::from(&delta.id),
-            client: delta.client.clone(),
-            clock: StoredClock::of(delta)?,
-            data: delta.data(),
-            timestamp: sql::signed(delta.timestamp)?,
-        })
     }
 }
 

@@ -11,10 +11,9 @@ use crate::contract::Delivery;
 use crate::error::StoreError;
 use crate::sql;
 
-use super::append::EncodedDelta;
 use super::failure::is_taken;
 use super::recent::{Document, Recent};
-use super::row;
+use super::row::{self, EncodedDelta};
 use super::statements;
 
 /// Deltas of deleted documents that one transaction removes: a fraction of what it may add, so

@@ -185,6 +185,27 @@ impl ToSql for StoredClock {
     }
 }
 
+/// A delta as its row holds it.
+pub(super) struct EncodedDelta {
+    pub(super) id: StoredId,
+    pub(super) client: ClientId,
+    pub(super) clock: StoredClock,
+    pub(super) data: String,
+    pub(super) timestamp: i64,
+}
+
+impl EncodedDelta {
+    pub(super) fn encode(delta: &Delta) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: StoredId::from(&delta.id),
+            client: delta.client.clone(),
+            clock: StoredClock::of(delta)?,
+            data: delta.data(),
+            timestamp: signed(delta.timestamp)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
