@@ -70,6 +70,20 @@ impl Document {
         is_new
     }
 
+    /// Whether the document, as it is, does not show that it has seen this delta.
+    #[must_use]
+    pub fn lacks(&self, delta: &Delta) -> bool {
+        match &delta.changes {
+            Changes::Fields(fields) => fields.iter().any(|(name, _)| {
+                self.fields.get(name.as_str()).is_none_or(|field| field.key < delta.key())
+            }),
+            Changes::Text(added) => !added.minus(self.collections.text()).is_empty(),
+            Changes::Count(_) => !self.collections.counter().knows(&delta.id),
+            // Both recognise what they have.
+            Changes::Set(_) | Changes::Format(_) => true,
+        }
+    }
+
     /// Applies one change and moves the document stamp.
     ///
     /// Clients take a value only if the greatest entry of its clock beats what they hold, their

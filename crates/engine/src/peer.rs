@@ -12,7 +12,7 @@ use crate::position::{Epoch, Position, Seq};
 
 /// The form of the bytes. A node drops what it does not read: another version is a lost message.
 /// No kind of message has such a number, so that one is never taken for the other.
-const VERSION: u8 = 0x82;
+const VERSION: u8 = 0x83;
 
 /// Bytes of one message. A longer one is not worth its way: the others read the store instead.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 256 << 10;
@@ -59,18 +59,19 @@ pub enum PeerMessage {
 pub struct Unreadable;
 
 impl PeerMessage {
-    /// The bytes, unless there are more than [`PEER_MESSAGE_BYTES_MAX`].
+    /// The bytes, unless there are more than [`PEER_MESSAGE_BYTES_MAX`]. `community` marks the store
+    /// of the sender: numbers mean nothing to those who have another.
     #[must_use]
-    pub fn encode(&self) -> Option<Vec<u8>> {
-        let bytes = postcard::to_extend(self, vec![VERSION]).ok()?;
+    pub fn encode(&self, community: u64) -> Option<Vec<u8>> {
+        let bytes = postcard::to_extend(&(community, self), vec![VERSION]).ok()?;
         (bytes.len() <= PEER_MESSAGE_BYTES_MAX).then_some(bytes)
     }
 
-    /// Reads the bytes.
+    /// Reads the bytes: the mark of the sender's community, and what it says.
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub fn decode(bytes: &[u8]) -> Result<(u64, Self), Unreadable> {
         match bytes.split_first() {
             Some((&VERSION, body)) => postcard::from_bytes(body).map_err(|_| Unreadable),
             _ => Err(Unreadable),
@@ -108,8 +109,8 @@ mod tests {
             PeerMessage::DocumentAsked(DocumentId::new("doc").unwrap()),
             PeerMessage::DocumentHeld { deltas: vec![delta], is_last: true },
         ] {
-            let bytes = message.encode().unwrap();
-            assert_eq!(PeerMessage::decode(&bytes).unwrap(), message);
+            let bytes = message.encode(u64::MAX).unwrap();
+            assert_eq!(PeerMessage::decode(&bytes).unwrap(), (u64::MAX, message));
             assert!(PeerMessage::decode(bytes.get(1..).unwrap()).is_err(), "without its version");
         }
     }
@@ -126,17 +127,17 @@ mod tests {
         let unnumbered = Delta { number: EditNumber(0), ..delta.clone() };
         let deltas = vec![(Seq(4), delta), (Seq(5), unnumbered)];
         let message = PeerMessage::Stored { epoch: Epoch(9), deltas };
-        let bytes = b"\x82\x00\x09\x02\
+        let bytes = b"\x83\x05\x00\x09\x02\
             \x04\x01d\x03ann\x01\x03ann\xac\x02\x05\x02\x03\
             \x05\x01d\x03ann\x00\x05\x02\x03";
-        assert_eq!(message.encode().unwrap(), bytes);
-        assert_eq!(PeerMessage::decode(bytes).unwrap(), message);
+        assert_eq!(message.encode(5).unwrap(), bytes);
+        assert_eq!(PeerMessage::decode(bytes).unwrap(), (5, message));
     }
 
     #[test]
     fn what_is_too_long_is_not_sent() {
         let text = JsonText::parse(&format!("\"{}\"", "x".repeat(PEER_MESSAGE_BYTES_MAX))).unwrap();
         let entries = vec![(ClientId::new("ann").unwrap(), Some(text), 1)];
-        assert_eq!(PeerMessage::Awareness { is_repeated: false, entries }.encode(), None);
+        assert_eq!(PeerMessage::Awareness { is_repeated: false, entries }.encode(0), None);
     }
 }

@@ -2,12 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One life of a document. It changes when the document is deleted and made again, so that
-/// nobody goes on from another history.
+/// One life of a document in one history of its store. It changes when the document is deleted and
+/// made again, and when the store goes back (another server of the database takes over, a backup is
+/// put back), so that nobody goes on from another history.
+///
+/// A store that can go back gives out the sum of three: the number of the life, below
+/// [`TIMELINE_UNIT`] and 0 where there is no document; how often a server took over, in units of
+/// that; and a number of the store's origin, drawn by chance.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Epoch(pub u64);
+
+/// See [`Epoch`].
+pub const TIMELINE_UNIT: u64 = 1 << 32;
+
+/// More servers than take over from each other in the life of a room, and few enough that no other
+/// origin is taken for one.
+const TAKEOVERS_MAX: u64 = 1 << 12;
+
+impl Epoch {
+    /// Whether this is the same life of the same document, after another server of the database
+    /// took over from the one that gave `before`.
+    #[must_use]
+    pub fn is_takeover_of(self, before: Self) -> bool {
+        let later = self.0.wrapping_sub(before.0);
+        later.is_multiple_of(TIMELINE_UNIT) && (1..TAKEOVERS_MAX).contains(&(later / TIMELINE_UNIT))
+    }
+}
 
 /// The number of a delta in its document: 1, 2, 3 … without gaps, in commit order. 0 stands
 /// before the first.
@@ -56,6 +78,18 @@ pub enum Arrival {
 }
 
 impl Position {
+    /// Whether this is where the same document stands after another server of the database took
+    /// over from the one that gave `before`, written or not there yet.
+    #[must_use]
+    pub fn is_takeover_of(self, before: Self) -> bool {
+        if self.seq > Seq(0) {
+            return self.epoch.is_takeover_of(before.epoch);
+        }
+        // Without a life, or in its first moment: a takeover less the number of the life before.
+        let later = self.epoch.0.wrapping_sub(before.epoch.0);
+        before.epoch != self.epoch && (1..TAKEOVERS_MAX).contains(&later.div_ceil(TIMELINE_UNIT))
+    }
+
     /// What a delta numbered `seq` of life `epoch` is to a replica standing here.
     #[must_use]
     pub fn arrival(self, epoch: Epoch, seq: Seq) -> Arrival {
@@ -74,6 +108,28 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_takeover_is_a_later_server_with_the_same_life_and_origin() {
+        let before = Epoch(u64::MAX - 5);
+        assert!(Epoch(before.0.wrapping_add(3 * TIMELINE_UNIT)).is_takeover_of(before));
+        for other in
+            [0, 1, TIMELINE_UNIT - 1, TIMELINE_UNIT + 1, 0_u64.wrapping_sub(TIMELINE_UNIT), 1 << 60]
+        {
+            assert!(!Epoch(before.0.wrapping_add(other)).is_takeover_of(before), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_a_later_server_has_not_yet_is_a_takeover_too() {
+        let origin = u64::MAX / 3;
+        let before = Position { epoch: Epoch(origin + 7), seq: Seq(3) };
+        let gone = |epoch: u64| Position { epoch: Epoch(epoch), seq: Seq(0) };
+        assert!(gone(origin + TIMELINE_UNIT).is_takeover_of(before));
+        assert!(!gone(origin).is_takeover_of(before), "it was deleted");
+        assert!(!gone(0).is_takeover_of(before), "another origin");
+        assert!(!gone(before.epoch.0).is_takeover_of(before));
+    }
 
     #[test]
     fn an_arrival_is_next_stale_gap_or_foreign() {

@@ -21,14 +21,16 @@ mod input;
 mod lag;
 mod peers;
 mod reading;
+mod recent;
 mod to_clients;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::awareness::Awareness;
 use crate::clock::VectorClock;
-use crate::delta::Delta;
+use crate::delta::{Delta, DeltaId};
 use crate::document::Document;
 use crate::ids::{ClientId, DocumentId, Millis, SessionId};
 use crate::json::JsonText;
@@ -40,6 +42,8 @@ pub use effect::Effect;
 pub use input::{Command, Draft, Input, StoredEdit, TicketId};
 use lag::Lag;
 use reading::Reading;
+pub use recent::RecentBudget;
+use recent::{RECENT_FOR_MS, Recent};
 use windows::WaitingAwareness;
 pub use windows::Window;
 
@@ -95,6 +99,10 @@ pub struct Room<H> {
     arrived: BTreeMap<Seq, Delta>,
     /// The answer to [`Effect::Fetch`] or [`Effect::Reload`] that is still to come.
     reading: Reading,
+    /// What is stored again if the store goes back.
+    recent: Recent,
+    /// What was stored again and not applied yet, of the kinds that clients add up: they have it.
+    shown_before: BTreeSet<DeltaId>,
     /// Whether there are no other nodes to be told of what was stored.
     is_alone: bool,
     /// The document as JSON, for those who join before it changes.
@@ -124,6 +132,8 @@ impl<H> Room<H> {
             given_numbers: VectorClock::new(),
             arrived: BTreeMap::new(),
             reading: Reading::Idle,
+            recent: Recent::new(None),
+            shown_before: BTreeSet::new(),
             is_alone: false,
             state: None,
         }
@@ -133,6 +143,14 @@ impl<H> Room<H> {
     #[must_use]
     pub fn alone(mut self) -> Self {
         self.is_alone = true;
+        self
+    }
+
+    /// Keeps the newest deltas within a budget, and has them stored again when another server of
+    /// the database takes over without them.
+    #[must_use]
+    pub fn remembering(mut self, budget: Arc<RecentBudget>) -> Self {
+        self.recent = Recent::new(Some(budget));
         self
     }
 
@@ -167,6 +185,7 @@ impl<H> Room<H> {
         self.followers.len() == self.leaving.len()
             && self.tickets.is_empty()
             && self.reading.is_idle()
+            && self.recent.is_empty()
             && !self.has_awareness()
             && self.awareness_window.is_none()
     }
@@ -257,6 +276,11 @@ impl<H> Room<H> {
             }
             Input::Over(Window::Awareness) => self.awareness_window_is_over(effects),
             Input::Over(Window::Text) => self.text_window_is_over(effects),
+            Input::Over(Window::Recent) => {
+                if self.recent.age() {
+                    effects.push(Effect::Open(Window::Recent, RECENT_FOR_MS));
+                }
+            }
         }
     }
 

@@ -127,7 +127,7 @@ fn peer_messages(folder: &Path) -> io::Result<()> {
         PeerMessage::DocumentHeld { deltas: vec![delta], is_last: true },
     ];
     for (at, message) in messages.iter().enumerate() {
-        let bytes = message.encode().unwrap_or_default();
+        let bytes = message.encode(7).unwrap_or_default();
         write(folder, "stored", &format!("peer-{at}"), &[&[PEER_MESSAGE], &bytes[..]].concat())?;
     }
     Ok(())

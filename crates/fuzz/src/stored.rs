@@ -46,12 +46,10 @@ fn snapshot(bytes: &[u8]) {
 }
 
 fn peer_message(bytes: &[u8]) {
-    let Ok(message) = PeerMessage::decode(bytes) else { return };
-    if let Some(written) = message.encode() {
-        assert_eq!(
-            PeerMessage::decode(&written).unwrap_or_else(|error| panic!("{error}")),
-            message
-        );
+    let Ok((community, message)) = PeerMessage::decode(bytes) else { return };
+    if let Some(written) = message.encode(community) {
+        let read = PeerMessage::decode(&written).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read, (community, message.clone()));
     }
     let mut room: Room<()> = Room::new(document(), Snapshot::default(), Limits::default());
     let mut effects = Vec::new();

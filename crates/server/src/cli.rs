@@ -34,6 +34,9 @@ pub enum Command {
     Config(ServerFlags),
     /// Bring the schema of the configured storage up to date; the server does it too when it starts
     Migrate(MigrateFlags),
+    /// Say that the database was put back from a backup: what was numbered before counts for nothing,
+    /// and running servers read every document anew
+    Restored(RestoredFlags),
     /// Measure a server: starts one of its own with the configured storage, or loads a running one
     Bench(BenchFlags),
 }
@@ -51,6 +54,13 @@ pub struct MigrateFlags {
     /// 3 when the storage can't be reached
     #[arg(long)]
     status: bool,
+}
+
+/// Flags of `restored`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoredFlags {
+    #[command(flatten)]
+    source: SourceFlags,
 }
 
 /// Flags of `bench`.
@@ -120,6 +130,7 @@ impl Cli {
             }
             Some(Command::Dev(flags)) => flags.add_to(&mut config_flags)?,
             Some(Command::Migrate(flags)) => flags.source.add_to(&mut config_flags)?,
+            Some(Command::Restored(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Bench(flags)) => flags.source.add_to(&mut config_flags)?,
         }
         Ok(config_flags)

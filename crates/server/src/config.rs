@@ -92,6 +92,9 @@ pub struct StorageConfig {
     pub provider: StorageProvider,
     /// How long a write is held while the database is gone, before it is refused as retryable.
     pub write_hold: Duration,
+    /// Bytes of the newest edits that a node keeps, to store them again when another server of the
+    /// database takes over without them.
+    pub failover_keep_bytes: usize,
     /// When documents get snapshots and what happens to the edits these cover.
     pub compaction: CompactionConfig,
     /// The bus to other nodes, if there are any.

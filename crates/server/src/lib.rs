@@ -14,6 +14,7 @@ mod http;
 pub mod migrate;
 mod nodes;
 mod outbox;
+pub mod restored;
 mod rooms;
 pub mod server;
 mod shutdown;

@@ -8,6 +8,7 @@ use synckit_server::bench;
 use synckit_server::cli::{BenchFlags, Cli, Command};
 use synckit_server::config::Config;
 use synckit_server::migrate::{self, Task};
+use synckit_server::restored;
 use synckit_server::server::{Server, storage_note};
 use synckit_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Dev(_)) => serve(config, true),
         Some(Command::Migrate(flags)) => migrate(&config, flags.task()),
+        Some(Command::Restored(_)) => begin_history(&config),
         Some(Command::Bench(flags)) => measure(&flags, &config),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
             Ok(()) => serve(config, false),
@@ -111,6 +113,21 @@ fn migrate(config: &Config, task: Task) -> ExitCode {
         }
         Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) if task == Task::Status => fail(&error, EXIT_UNREACHABLE),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn begin_history(config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(restored::run(&config.storage.provider)) {
+        Ok(report) => {
+            say(&report);
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) => fail(&error, 1),
     }
 }

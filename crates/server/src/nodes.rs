@@ -1,10 +1,13 @@
 //! What the servers of one community tell each other.
 //!
-//! Owns the other nodes (`peers`), the way to them (`bus`), and how messages are cut to fit it
-//! (`parts`). Must not know connections, sockets, or how a room works: what it needs of the rooms
+//! Owns the other nodes (`peers`), who of them belongs to this community (`community`), the way to
+//! them (`bus`), how messages are cut to fit it (`parts`), and the `comparison` with the store that
+//! they have in common. Must not know connections, sockets, or how a room works: what it needs of the rooms
 //! is the port [`OpenRooms`], which they implement.
 
 pub(crate) mod bus;
+mod community;
+mod comparison;
 mod open_rooms;
 mod parts;
 mod peers;

@@ -64,8 +64,8 @@ impl OpenRooms for Rooms {
         self.services.hub.give_all(heard);
     }
 
-    fn open_documents(&self) -> Vec<DocumentId> {
-        self.services.hub.open_documents()
+    fn standings(&self) -> Vec<(DocumentId, Option<Position>)> {
+        self.services.hub.standings()
     }
 
     fn compare(&self, document: &DocumentId, head: Option<Position>, expected: Option<Position>) {

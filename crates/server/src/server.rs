@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::serve::ListenerExt;
 use synckit_engine::ids::NodeId;
 use synckit_engine::limits::Limits;
+use synckit_engine::room::RecentBudget;
 use synckit_store::{Durability, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -114,6 +115,7 @@ impl Server {
             committer,
             compactor,
             peers: Arc::clone(&peers),
+            recent: Arc::new(RecentBudget::new(config.storage.failover_keep_bytes)),
             limits: limits.clone(),
             shutdown: shutdown.clone(),
         }));

@@ -14,7 +14,9 @@
 //!   position than the stored one is ignored; compaction removes exactly the deltas that are ≤
 //!   the given clock *and* covered by the stored snapshot.
 //! - **S7** *Absence is not an error and an error is not absence.*
-//! - **S8** *Delete ends the epoch.* A document made again under the same id has another one.
+//! - **S8** *Delete ends the epoch.* A document made again under the same id has another one. So has
+//!   every document of a store that went back, and only what a takeover may have lost of it is a
+//!   [takeover](synckit_engine::position::Epoch::is_takeover_of) of the epoch before.
 //! - **S9** *Every call ends* within its deadline, with an error whose type says what becomes of
 //!   an edit.
 //! - **S10** *The first write creates.* A delta for a document that isn't there makes it, in the
@@ -162,11 +164,28 @@ pub struct Health {
     pub latency: Duration,
 }
 
+/// Which database it is, and in which history of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Goes into every epoch: another one, and all positions mean something else.
+    pub history: u64,
+    /// The database and its tables, where processes share it; a copy has others.
+    pub tables: Option<[u64; 3]>,
+    /// What holds the documents: when it changes they may have been put back from somewhere.
+    pub file: u64,
+}
+
 /// Documents and their deltas. See the module's text for what each method promises.
 #[async_trait]
 pub trait DocumentStore: Send + Sync + std::fmt::Debug {
     /// What an append survives once it has returned.
     fn durability(&self) -> Durability;
+
+    /// The epoch of a document that is not there, in the history that was seen last; it differs from
+    /// every epoch of a document. Asks nobody.
+    fn history(&self) -> Epoch {
+        Epoch::default()
+    }
 
     /// Appends to many documents at once (S1–S4, S10). The answer has one entry for each
     /// [`Append`], in order. No document may stand in the batch twice.
@@ -265,6 +284,19 @@ pub trait StorageProvider: Send + Sync + std::fmt::Debug {
     /// Makes it ready: checks the connection with a real round trip and brings the schema up to
     /// date. Called once, before anything else.
     async fn initialize(&self) -> Result<(), OpenError>;
+
+    /// Which database it is now. Cheap enough to be asked twice a second.
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        Ok(Identity::default())
+    }
+
+    /// Begins another history, unless that has happened since `seen` was the
+    /// [`Identity::history`]: what was numbered before counts for nothing from now on. For whoever
+    /// finds that the store went back, or has put it back.
+    async fn begin_history(&self, seen: u64) -> Result<(), StoreError> {
+        let _ = seen;
+        Ok(())
+    }
 
     /// One round trip to what the store depends on.
     async fn check_health(&self) -> Result<Health, StoreError>;

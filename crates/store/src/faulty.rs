@@ -15,11 +15,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use synckit_engine::clock::VectorClock;
 use synckit_engine::ids::DocumentId;
-use synckit_engine::position::{Position, Seq};
+use synckit_engine::position::{Epoch, Position, Seq};
 
 use crate::contract::{
-    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
-    StorageProvider, StoredSnapshot,
+    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, Identity,
+    NumberedDelta, StorageProvider, StoredSnapshot,
 };
 use crate::error::{Cause, OpenError, StoreError};
 
@@ -154,6 +154,10 @@ impl DocumentStore for FaultyStore {
         self.inner().durability()
     }
 
+    fn history(&self) -> Epoch {
+        self.inner().history()
+    }
+
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
         self.attempt(self.inner().append(batch)).await.into_result()
     }
@@ -264,6 +268,14 @@ impl StorageProvider for FaultyProvider {
 
     async fn initialize(&self) -> Result<(), OpenError> {
         self.documents.provider.initialize().await
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.documents.provider.identity().await
+    }
+
+    async fn begin_history(&self, seen: u64) -> Result<(), StoreError> {
+        self.documents.provider.begin_history(seen).await
     }
 
     async fn check_health(&self) -> Result<Health, StoreError> {

@@ -18,6 +18,6 @@ pub mod stream;
 
 pub use contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability, Health,
-    NumberedDelta, StorageProvider, StoredSnapshot,
+    Identity, NumberedDelta, StorageProvider, StoredSnapshot,
 };
 pub use error::{Cause, OpenError, StoreError, Unavailable};

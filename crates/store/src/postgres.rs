@@ -15,6 +15,8 @@ mod statements;
 pub mod tls;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -23,10 +25,10 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Epoch, Position, Seq};
 
 use crate::contract::{
-    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, NumberedDelta,
-    PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
+    Append, Appended, DeltaPage, DocumentRecord, DocumentStore, Durability, Health, Identity,
+    NumberedDelta, PAGE_DELTAS_MAX, StorageProvider, StoredSnapshot,
 };
-use crate::error::{OpenError, StoreError};
+use crate::error::{Cause, OpenError, StoreError};
 use crate::sql;
 pub use crate::sql::CALL_TIMEOUT_DEFAULT;
 
@@ -66,10 +68,20 @@ impl PostgresOptions {
     }
 }
 
+/// Where [`statements::GET`] has the number of the history.
+const HISTORY_COLUMN: usize = 7;
+
+fn no_origin() -> StoreError {
+    let reason = "the table store_origin is empty; put back its one row from a backup, or add one";
+    StoreError::unavailable(Cause::SchemaMissing, reason)
+}
+
 /// Documents in PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Connections,
+    /// The number of the history that was seen last.
+    history: Arc<AtomicU64>,
 }
 
 impl PostgresStore {
@@ -90,13 +102,20 @@ impl DocumentStore for PostgresStore {
         Durability::Server
     }
 
+    fn history(&self) -> Epoch {
+        Epoch(self.history.load(Ordering::Relaxed))
+    }
+
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
         append::append(&self.connections, batch).await
     }
 
     async fn get(&self, id: &DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
         let rows = self.connections.rows(statements::GET, &[&id.as_str()]).await?;
-        rows.first().map(|row| read::record(id, row)).transpose()
+        let Some(row) = rows.first() else { return Err(no_origin()) };
+        self.history.store(read::unsigned(row, HISTORY_COLUMN)?, Ordering::Relaxed);
+        let is_there = row.try_get::<_, Option<i64>>(0)?.is_some();
+        is_there.then(|| read::record(id, row)).transpose()
     }
 
     async fn get_or_create(&self, id: &DocumentId) -> Result<DocumentRecord, StoreError> {
@@ -297,7 +316,7 @@ impl PostgresProvider {
             )));
         }
         let connections = Connections::new(options)?;
-        let documents = PostgresStore { connections: connections.clone() };
+        let documents = PostgresStore { connections: connections.clone(), history: Arc::default() };
         Ok(Self { documents, connections, pool_min: options.pool_min })
     }
 
@@ -339,6 +358,24 @@ impl StorageProvider for PostgresProvider {
         self.check_server().await?;
         self.migrator().run().await?;
         Ok(self.connections.warm(self.pool_min).await?)
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        let rows = self.connections.rows(statements::IDENTITY, &[]).await?;
+        let Some(row) = rows.first() else { return Err(no_origin()) };
+        let number = |column| row.try_get::<_, i64>(column).map(i64::cast_unsigned);
+        let history = number(0)?;
+        self.documents.history.store(history, Ordering::Relaxed);
+        Ok(Identity {
+            history,
+            tables: Some([number(1)?, number(2)?, number(3)?]),
+            file: number(4)?,
+        })
+    }
+
+    async fn begin_history(&self, seen: u64) -> Result<(), StoreError> {
+        let seen = sql::signed(seen)?;
+        self.connections.execute(statements::BEGIN_HISTORY, &[&seen]).await.map(drop)
     }
 
     async fn check_health(&self) -> Result<Health, StoreError> {

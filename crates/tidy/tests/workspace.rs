@@ -21,7 +21,7 @@ const SERVER: [&[&str]; 12] = [
     &["main"],
     &["bench"],
     &["cli"],
-    &["server", "migrate"],
+    &["server", "migrate", "restored"],
     &["http"],
     &["connection"],
     &["rooms"],

@@ -157,7 +157,13 @@ impl<H> Room<H> {
             let message = PeerMessage::Stored { epoch, deltas: published };
             effects.push(Effect::Publish(message));
         }
-        self.arrive(epoch, arrived, effects);
+        if self.position.epoch.is_takeover_of(epoch) {
+            // Acknowledged by a server that is no more, when the room had gone on to the next.
+            let deltas: Vec<_> = arrived.into_iter().map(|(_, delta)| delta).collect();
+            self.store_again(&deltas, effects);
+        } else {
+            self.arrive(epoch, arrived, effects);
+        }
         if self.position.epoch == epoch && repeated_up_to > self.position.seq {
             // Stored by a try that seemed to fail, or by another node.
             effects.extend(self.reading.doubt(self.position));

@@ -39,4 +39,15 @@ pub enum Effect {
     Reload,
     /// Tell the other nodes that have this document open, if that can be done now.
     Publish(PeerMessage),
+    /// Nothing to do but to tell the operator: the store went back, or the document began another
+    /// life.
+    HistoryChanged {
+        /// Where the room stood.
+        from: Position,
+        /// Where the store stands.
+        to: Position,
+        /// How many deltas are stored again, after a takeover; none when what was lost is not held
+        /// whole, or must not come back.
+        stored_again: Option<usize>,
+    },
 }

@@ -9,6 +9,7 @@ mod history;
 mod lag;
 mod peers;
 mod subscriptions;
+mod takeover;
 mod windows;
 
 use super::*;

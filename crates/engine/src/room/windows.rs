@@ -10,13 +10,15 @@ use crate::limits::{
 
 use super::{Effect, Room};
 
-/// Which of them.
+/// Which of them; and one more time that a room waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// The text.
     Text,
     /// Awareness.
     Awareness,
+    /// A minute for which the newest deltas are kept.
+    Recent,
 }
 
 /// A client's newest awareness, to be sent at the end of the window.

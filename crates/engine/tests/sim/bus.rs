@@ -38,7 +38,7 @@ impl Bus {
         plan: &Plan,
         random: &mut Random,
     ) {
-        let Some(bytes) = message.encode().filter(|_| self.links[from]) else { return };
+        let Some(bytes) = message.encode(0).filter(|_| self.links[from]) else { return };
         for to in (0..self.links.len()).filter(|to| *to != from) {
             let copies = match () {
                 () if self.is_healed => 1,

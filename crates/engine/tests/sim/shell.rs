@@ -54,6 +54,7 @@ impl World {
                     let others = all(room.others(&client).collect());
                     others.iter().for_each(|session| self.send(*session, message.clone()));
                 }
+                Effect::HistoryChanged { .. } => {}
                 Effect::Open(window, _) => {
                     let slot = self.nodes[node].slots.get_mut(&document).unwrap();
                     slot.windows.push(window);
@@ -298,7 +299,7 @@ impl World {
             return false;
         }
         let Some(flight) = self.bus.arrive(&self.plan, &mut self.random) else { return true };
-        let message = PeerMessage::decode(&flight.bytes).unwrap();
+        let (_, message) = PeerMessage::decode(&flight.bytes).unwrap();
         let node = &mut self.nodes[flight.to];
         let Some(document) = flight.document.filter(|_| node.is_up) else {
             node.heard.insert(flight.from, self.now);

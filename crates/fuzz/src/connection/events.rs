@@ -186,6 +186,7 @@ impl World {
                 place.read = Some(Read::Document);
             }
             room::Effect::Publish(message) => checks::nodes_can_read(&message),
+            room::Effect::HistoryChanged { .. } => {}
         }
     }
 

@@ -121,6 +121,7 @@ fn resolve_listen(values: &mut Values) -> Option<Vec<SocketAddr>> {
 
 fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConfig> {
     let write_hold = values.read(&setting::WRITE_HOLD);
+    let failover_keep_bytes = values.read(&setting::FAILOVER_KEEP);
     let compaction = resolve_compaction(values);
     let connection_about = &setting::POSTGRES_CONNECTION.about;
     let name = resolve_provider(values, development);
@@ -151,6 +152,7 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
     Some(StorageConfig {
         provider,
         write_hold: write_hold?,
+        failover_keep_bytes: failover_keep_bytes?,
         compaction: compaction?,
         redis: redis?,
     })

@@ -104,6 +104,10 @@ settings! {
     WRITE_HOLD: Duration = "storage.write_hold_ms", ["STORAGE__WRITE_HOLD_MS"],
         Some("4000"), Public, Milliseconds(0..=600_000),
         "How long a write is held while the database is gone, before it is refused as retryable.";
+    FAILOVER_KEEP: usize = "storage.failover_keep_bytes", ["STORAGE__FAILOVER_KEEP_BYTES"],
+        Some("64MiB"), Public, Bytes(0..=GIB),
+        "Bytes of the newest edits that are kept, to store them again when a standby of the \
+         database takes over without them; 0 keeps none.";
     SNAPSHOT_DELTAS: u64 = "storage.snapshot_deltas", ["STORAGE__SNAPSHOT_DELTAS"],
         Some("1000"), Public, Whole(10..=1_000_000),
         "Stored edits after which a document gets a new snapshot.";

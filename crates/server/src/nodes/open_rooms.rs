@@ -34,8 +34,8 @@ pub(crate) trait OpenRooms: Send + Sync {
     /// Gives every room the same. Never waits.
     fn give_all(&self, heard: &Heard);
 
-    /// The documents whose rooms are open.
-    fn open_documents(&self) -> Vec<DocumentId>;
+    /// The documents whose rooms are open, each with where it stands; nowhere while it is loaded.
+    fn standings(&self) -> Vec<(DocumentId, Option<Position>)>;
 
     /// Tells a room that the store stands at `head`, if it should have come to `expected` by now
     /// and has not. Never waits.

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use synckit_engine::ids::{DocumentId, NodeId};
 use synckit_engine::peer::PeerMessage;
-use synckit_engine::position::Position;
 use synckit_store::StorageProvider;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -17,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bus::{Bus, BusEvent, Channel};
+use super::community::Community;
+use super::comparison::{Comparison, Look};
 use super::open_rooms::{Heard, OpenRooms};
 use super::parts;
 use crate::time::{millis, now_millis};
@@ -40,11 +41,14 @@ const CHECK_INTERVAL_LINKED: Duration = Duration::from_millis(600);
 const CHECK_INTERVAL_UNLINKED: Duration = Duration::from_millis(300);
 
 /// The same where no bus is configured: a second node on the same database is a mistake there, or
-/// an upgrade.
-const CHECK_INTERVAL_ALONE: Duration = Duration::from_secs(5);
+/// an upgrade; but the database itself may go back.
+const CHECK_INTERVAL_ALONE: Duration = Duration::from_millis(1_500);
 
-/// Documents in one look: a statement of this size takes some milliseconds.
-const CHECK_DOCUMENTS_MAX: usize = 2_000;
+/// How often the store is asked which one it is, where no bus is configured: one row.
+const LOOK_INTERVAL_ALONE: Duration = Duration::from_millis(500);
+
+/// The same after the store did not answer, or was found to be another.
+const LOOK_INTERVAL_URGENT: Duration = Duration::from_millis(100);
 
 /// Answers to other nodes that are made at once. They read whole documents.
 const ANSWERS_AT_ONCE: usize = 4;
@@ -56,6 +60,7 @@ pub(crate) struct Peers {
     provider: Arc<dyn StorageProvider>,
     /// Whether all nodes write to one store, which then holds the truth.
     is_store_shared: bool,
+    community: Community,
     heard: Mutex<HashMap<NodeId, Instant>>,
     look_now: Notify,
     answers: Arc<Semaphore>,
@@ -73,6 +78,7 @@ impl Peers {
             bus,
             provider,
             is_store_shared,
+            community: Community::default(),
             heard: Mutex::default(),
             look_now: Notify::new(),
             answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
@@ -129,7 +135,7 @@ impl Peers {
             matches!(message, PeerMessage::Awareness { .. } | PeerMessage::AwarenessAsked);
         let channel = if about_awareness { Channel::Awareness } else { Channel::Delta };
         for message in parts::fitting(message) {
-            if let Some(bytes) = message.encode() {
+            if let Some(bytes) = message.encode(self.community.mark()) {
                 self.bus.publish(channel(document.clone()), Bytes::from(bytes));
             }
         }
@@ -141,7 +147,7 @@ impl Peers {
     }
 
     fn tell_nodes(&self, message: &PeerMessage) {
-        if let Some(bytes) = message.encode() {
+        if let Some(bytes) = message.encode(self.community.mark()) {
             self.bus.publish(Channel::Nodes, Bytes::from(bytes));
         }
     }
@@ -166,7 +172,10 @@ impl Peers {
             match event {
                 BusEvent::Message { channel, node, payload } => {
                     match PeerMessage::decode(&payload) {
-                        Ok(message) => self.hear(&rooms, channel, node, message),
+                        Ok((mark, message)) if self.community.includes(mark, &node) => {
+                            self.hear(&rooms, channel, node, message);
+                        }
+                        Ok(_) => {}
                         Err(error) => tracing::debug!(node = node.as_str(), error = %error),
                     }
                 }
@@ -245,7 +254,7 @@ impl Peers {
         }
         let (peers, rooms) = (Arc::clone(self), Arc::clone(rooms));
         self.spawn(async move {
-            for document in rooms.open_documents() {
+            for (document, _) in rooms.standings() {
                 peers.ask_for(&document);
                 peers.answer(&*rooms, &document).await;
             }
@@ -297,37 +306,30 @@ impl Peers {
 
     /// Compares the open documents with the store.
     async fn look_into_store(self: Arc<Self>, rooms: Weak<dyn OpenRooms>) {
-        // What stood in the store at the last look: a room that has not come so far by the next
-        // one has missed it, rather than being about to hear of it.
-        let mut before: HashMap<DocumentId, Position> = HashMap::new();
+        let mut comparison = Comparison::new(Arc::clone(&self.provider));
+        let mut looked_at_documents = Instant::now();
         loop {
-            let pause = match (self.is_alone(), self.bus.is_up()) {
-                (true, _) => CHECK_INTERVAL_ALONE,
-                (false, true) => CHECK_INTERVAL_LINKED,
-                (false, false) => CHECK_INTERVAL_UNLINKED,
+            let (pause, documents_every) = match (self.is_alone(), self.bus.is_up()) {
+                (true, _) => (LOOK_INTERVAL_ALONE, CHECK_INTERVAL_ALONE),
+                (false, true) => (CHECK_INTERVAL_LINKED, CHECK_INTERVAL_LINKED),
+                (false, false) => (CHECK_INTERVAL_UNLINKED, CHECK_INTERVAL_UNLINKED),
             };
-            let at_once = tokio::select! {
-                () = tokio::time::sleep(pause) => false,
-                () = self.look_now.notified() => true,
+            let pause = if comparison.is_urgent() { LOOK_INTERVAL_URGENT } else { pause };
+            let mut look = tokio::select! {
+                () = tokio::time::sleep(pause) => Look::AtStore,
+                () = self.look_now.notified() => Look::AtOnce,
             };
-            let Some(rooms) = rooms.upgrade() else { return };
-            let mut heads = HashMap::new();
-            let open = rooms.open_documents();
-            for documents in open.chunks(CHECK_DOCUMENTS_MAX) {
-                let found = match self.provider.documents().heads(documents).await {
-                    Ok(found) => found,
-                    Err(error) => {
-                        tracing::debug!(error = %error, "documents are not compared");
-                        break;
-                    }
-                };
-                for (document, head) in documents.iter().zip(found) {
-                    let expected = if at_once { head } else { before.get(document).copied() };
-                    rooms.compare(document, head, expected);
-                    heads.extend(head.map(|head| (document.clone(), head)));
-                }
+            if look == Look::AtStore && looked_at_documents.elapsed() >= documents_every {
+                look = Look::AtDocuments;
             }
-            before = heads;
+            if look != Look::AtStore {
+                looked_at_documents = Instant::now();
+            }
+            let Some(rooms) = rooms.upgrade() else { return };
+            match comparison.look(&*rooms, look).await {
+                Ok(identity) => self.community.is(identity),
+                Err(error) => tracing::debug!(error = %error, "documents are not compared"),
+            }
         }
     }
 }

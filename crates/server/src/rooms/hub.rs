@@ -151,11 +151,16 @@ impl Hub {
         }
     }
 
-    /// The documents whose rooms are open.
-    pub(super) fn open_documents(&self) -> Vec<DocumentId> {
-        let documents =
-            self.shards.iter().flat_map(|shard| shard.lock().keys().cloned().collect::<Vec<_>>());
-        documents.collect()
+    /// The documents whose rooms are open, each with where it stands; nowhere while it is loaded.
+    pub(super) fn standings(&self) -> Vec<(DocumentId, Option<Position>)> {
+        let of_shard = |shard: &Mutex<HashMap<DocumentId, Open>>| {
+            let rooms = shard.lock();
+            let standing = |(document, open): (&DocumentId, &Open)| {
+                (document.clone(), *open.standing.0.lock())
+            };
+            rooms.iter().map(standing).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of_shard).collect()
     }
 
     /// How many rooms are open.

@@ -47,7 +47,11 @@ async fn load_once(
     store: &dyn DocumentStore,
     id: &DocumentId,
 ) -> Result<Option<Loaded>, StoreError> {
-    let Some(record) = store.get(id).await? else { return Ok(Some(Loaded::default())) };
+    let Some(record) = store.get(id).await? else {
+        let mut loaded = Loaded::default();
+        loaded.snapshot.position.epoch = store.history();
+        return Ok(Some(loaded));
+    };
     let mut tail = Tail::default();
     let mut loaded = match record.snapshot {
         Some(stored) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use synckit_engine::limits::Limits;
+use synckit_engine::room::RecentBudget;
 use synckit_store::StorageProvider;
 
 use super::committer::Committer;
@@ -19,6 +20,8 @@ pub(crate) struct Services {
     pub(crate) committer: Committer,
     pub(crate) compactor: Compactor,
     pub(crate) peers: Arc<Peers>,
+    /// What rooms may keep of the newest edits.
+    pub(crate) recent: Arc<RecentBudget>,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use synckit_engine::ids::DocumentId;
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
-use synckit_engine::position::Delivery;
+use synckit_engine::position::{Delivery, Position};
 use synckit_engine::room::{Command, Effect, Input, Room};
 use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
 use synckit_store::StoreError;
@@ -97,7 +97,8 @@ impl RoomTask {
                     self.tail = tail;
                     self.offer_compaction();
                     let limits = self.services.limits.clone();
-                    let room = Room::new(self.document.clone(), snapshot, limits);
+                    let room = Room::new(self.document.clone(), snapshot, limits)
+                        .remembering(Arc::clone(&self.services.recent));
                     return Ok(if self.services.peers.is_alone() { room.alone() } else { room });
                 }
                 Err(error) if error.is_unavailable() && Instant::now() < end => {
@@ -206,13 +207,35 @@ impl RoomTask {
                 Effect::Fetch(position) => self.read(Some(position)),
                 Effect::Reload => self.read(None),
                 Effect::Publish(message) => self.services.peers.tell(&self.document, message),
+                Effect::HistoryChanged { from, to, stored_again } => {
+                    self.report_history(from, to, stored_again);
+                }
             }
         }
         self.fan_out.wake();
     }
 
+    fn report_history(&self, from: Position, to: Position, stored_again: Option<usize>) {
+        let (document, from_seq, to_seq) = (&self.document, from.seq.0, to.seq.0);
+        match stored_again {
+            Some(stored_again) => tracing::warn!(
+                document.id = %document, from_seq, to_seq, stored_again,
+                "another server of the database took over; edits that it lacked are stored again"
+            ),
+            None if to.is_takeover_of(from) => tracing::error!(
+                document.id = %document, from_seq, to_seq,
+                "another server of the database took over, and acknowledged edits may be lost: \
+                 this node does not hold all of them any more"
+            ),
+            None => tracing::info!(
+                document.id = %document, from_seq, to_seq,
+                "the document was deleted, or its store put back"
+            ),
+        }
+    }
+
     /// Reads on from a position, or the whole document, as often as it takes while the room lives.
-    fn read(&self, after: Option<synckit_engine::position::Position>) {
+    fn read(&self, after: Option<Position>) {
         let (services, document) = (Arc::clone(&self.services), self.document.clone());
         let answer_to = self.answer_to.downgrade();
         self.services.shutdown.rooms.spawn(async move {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 pub(super) struct Windows {
     text: Option<Instant>,
     awareness: Option<Instant>,
+    recent: Option<Instant>,
 }
 
 impl Windows {
@@ -22,7 +23,9 @@ impl Windows {
     pub(super) async fn over(&mut self) -> Option<Window> {
         let text = self.text.map(|end| (end, Window::Text));
         let awareness = self.awareness.map(|end| (end, Window::Awareness));
-        let (end, window) = text.into_iter().chain(awareness).min_by_key(|(end, _)| *end)?;
+        let recent = self.recent.map(|end| (end, Window::Recent));
+        let open = text.into_iter().chain(awareness).chain(recent);
+        let (end, window) = open.min_by_key(|(end, _)| *end)?;
         sleep_until(end).await;
         *self.end_of(window) = None;
         Some(window)
@@ -32,6 +35,7 @@ impl Windows {
         match window {
             Window::Text => &mut self.text,
             Window::Awareness => &mut self.awareness,
+            Window::Recent => &mut self.recent,
         }
     }
 }

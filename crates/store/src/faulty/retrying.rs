@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use synckit_engine::clock::VectorClock;
 use synckit_engine::ids::DocumentId;
-use synckit_engine::position::{Position, Seq};
+use synckit_engine::position::{Epoch, Position, Seq};
 
 use crate::contract::{
     Append, Appended, Delivery, DeltaPage, DocumentRecord, DocumentStore, Durability,
@@ -99,6 +99,10 @@ fn first(lost: Option<Vec<Appended>>, answer: Vec<Appended>) -> Vec<Appended> {
 impl DocumentStore for RetryingStore {
     fn durability(&self) -> Durability {
         self.inner().durability()
+    }
+
+    fn history(&self) -> Epoch {
+        self.inner().history()
     }
 
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {

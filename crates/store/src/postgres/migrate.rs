@@ -21,6 +21,10 @@ pub const MIGRATIONS: &[Migration] = &[
         version: "002_clocks_and_ids",
         sql: include_str!("../../migrations/002_clocks_and_ids.sql"),
     },
+    Migration {
+        version: "003_store_history",
+        sql: include_str!("../../migrations/003_store_history.sql"),
+    },
 ];
 
 /// Identifies the lock among those of other programs in the same database.

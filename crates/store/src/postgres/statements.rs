@@ -3,6 +3,9 @@
 //!
 //! Arrays stand for rows: one statement for a batch of any size is planned once and costs one
 //! round trip.
+//!
+//! Every epoch that comes out of a statement or goes into one has the number of the history in it
+//! (`store_history`): read in the same statement, so that no pooler can hide a server that took over.
 
 use tokio_postgres::types::Type;
 
@@ -57,7 +60,7 @@ WITH moved AS (
         AS delta (at, place, id, client_id, data, clock, timestamp)
     JOIN moved ON moved.at = delta.at
 )
-SELECT id, epoch, head_seq FROM moved
+SELECT id, epoch + history.number, head_seq FROM moved, store_history AS history
 "#,
     types: WRITTEN,
 };
@@ -83,7 +86,7 @@ WITH batch AS MATERIALIZED (
     JOIN batch ON batch.at = delta.at
     JOIN created ON created.id = batch.id
 )
-SELECT id, epoch, head_seq FROM created
+SELECT id, epoch + history.number, head_seq FROM created, store_history AS history
 "#,
     types: WRITTEN,
 };
@@ -91,7 +94,7 @@ SELECT id, epoch, head_seq FROM created
 /// Keeps the documents as they are until the transaction ends.
 pub(super) const LOCK: Statement = Statement {
     text: r#"
-SELECT id, epoch, head_seq FROM documents
+SELECT id, epoch + (SELECT number FROM store_history), head_seq FROM documents
 WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE
 "#,
     types: &[Type::TEXT_ARRAY],
@@ -118,11 +121,13 @@ WHERE EXISTS (
     types: &[Type::TEXT_ARRAY],
 };
 
-/// One statement sees one moment: head and snapshot belong together.
+/// One statement sees one moment: head and snapshot belong together. There is a row whether the
+/// document is there or not, since it says in which history it is not.
 pub(super) const GET: Statement = Statement {
     text: r#"
-SELECT epoch, head_seq, snapshot, snapshot_clock::text, snapshot_seq, created_at, updated_at
-FROM documents WHERE id = $1::text
+SELECT documents.epoch + history.number, head_seq, snapshot, snapshot_clock::text, snapshot_seq,
+    created_at, updated_at, history.number
+FROM store_history AS history LEFT JOIN documents ON documents.id = $1::text
 "#,
     types: &[Type::TEXT],
 };
@@ -168,14 +173,17 @@ SELECT id FROM documents WHERE id > $1::text ORDER BY id LIMIT $2::bigint
 /// Where the page ends by its bytes is only looked for, row by row, when the rows don't fit.
 pub(super) const DELTAS_AFTER: Statement = Statement {
     text: r#"
-SELECT epoch, head_seq, NULL::bigint AS seq, NULL::varchar AS id, NULL::varchar AS client_id,
+SELECT epoch + (SELECT number FROM store_history), head_seq,
+    NULL::bigint AS seq, NULL::varchar AS id, NULL::varchar AS client_id,
     NULL::text AS data, NULL::text AS vector_clock, NULL::bigint AS timestamp
 FROM documents WHERE id = $1::text
 UNION ALL
 SELECT NULL, NULL, seq, id, client_id, data::text, vector_clock::text, timestamp
 FROM deltas
 WHERE document_id = $1::text AND seq > $3::bigint
-    AND EXISTS (SELECT FROM documents WHERE id = $1::text AND epoch = $2::bigint)
+    AND EXISTS (
+        SELECT FROM documents, store_history AS history
+        WHERE id = $1::text AND epoch = $2::bigint - history.number)
     AND seq <= (
         SELECT CASE WHEN bytes <= $5::bigint THEN last ELSE (
             SELECT max(seq) FROM (
@@ -232,7 +240,8 @@ UPDATE documents SET snapshot = $4::bytea, snapshot_clock = $5::text::jsonb, sna
     clock_seq = greatest(clock_seq, $3::bigint),
     vector_clock = CASE WHEN clock_seq > $3::bigint THEN vector_clock
         ELSE vector_clock || $5::text::jsonb END
-WHERE id = $1::text AND epoch = $2::bigint AND head_seq >= $3::bigint
+WHERE id = $1::text AND epoch = $2::bigint - (SELECT number FROM store_history)
+    AND head_seq >= $3::bigint
     AND (snapshot_seq IS NULL OR snapshot_seq <= $3::bigint)
 "#,
     types: &[Type::TEXT, Type::INT8, Type::INT8, Type::BYTEA, Type::TEXT],
@@ -240,7 +249,7 @@ WHERE id = $1::text AND epoch = $2::bigint AND head_seq >= $3::bigint
 
 pub(super) const SNAPSHOT: Statement = Statement {
     text: r#"
-SELECT epoch, snapshot, snapshot_clock::text, snapshot_seq
+SELECT epoch + (SELECT number FROM store_history), snapshot, snapshot_clock::text, snapshot_seq
 FROM documents WHERE id = $1::text AND snapshot IS NOT NULL
 "#,
     types: &[Type::TEXT],
@@ -250,7 +259,7 @@ FROM documents WHERE id = $1::text AND snapshot IS NOT NULL
 /// the snapshot and the stored clock cover. Nothing without a snapshot.
 pub(super) const COMPACTION_RANGE: Statement = Statement {
     text: r#"
-SELECT documents.epoch, least(documents.snapshot_seq, documents.clock_seq), (
+SELECT documents.epoch + (SELECT number FROM store_history), least(documents.snapshot_seq, documents.clock_seq), (
     SELECT seq - 1 FROM deltas WHERE document_id = documents.id ORDER BY seq LIMIT 1
 ) FROM documents WHERE id = $1::text AND snapshot_seq IS NOT NULL
 "#,
@@ -266,7 +275,8 @@ DELETE FROM deltas
 WHERE document_id = $1::text AND seq > $4::bigint
     AND seq <= (
         SELECT least($5::bigint, snapshot_seq, clock_seq) FROM documents
-        WHERE id = $1::text AND epoch = $2::bigint AND snapshot_seq IS NOT NULL)
+        WHERE id = $1::text AND epoch = $2::bigint - (SELECT number FROM store_history)
+            AND snapshot_seq IS NOT NULL)
     AND ($6::timestamptz IS NULL OR created_at < $6::timestamptz)
     AND ((SELECT snapshot_clock = $3::text::jsonb FROM documents WHERE id = $1::text)
         OR NOT EXISTS (
@@ -297,7 +307,8 @@ WHERE compaction_claims.holder = excluded.holder
 
 pub(super) const HEADS: Statement = Statement {
     text: r#"
-SELECT id, epoch, head_seq FROM documents WHERE id = ANY($1::text[])
+SELECT id, epoch + (SELECT number FROM store_history), head_seq
+FROM documents WHERE id = ANY($1::text[])
 "#,
     types: &[Type::TEXT_ARRAY],
 };
@@ -308,6 +319,24 @@ pub(super) const SERVER: Statement = Statement {
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding')
 "#,
     types: &[],
+};
+
+/// In which history the database is, and which database it is.
+pub(super) const IDENTITY: Statement = Statement {
+    text: r#"
+SELECT history.number, place.system, place.database, place.tables, place.file
+FROM store_history AS history, store_place AS place
+"#,
+    types: &[],
+};
+
+/// Draws the origin anew, unless the history is another than `$1` by now.
+pub(super) const BEGIN_HISTORY: Statement = Statement {
+    text: r#"
+UPDATE store_origin SET number = DEFAULT
+WHERE (SELECT number FROM store_history) = $1::bigint
+"#,
+    types: &[Type::INT8],
 };
 
 pub(super) const PING: Statement = Statement { text: "SELECT 1", types: &[] };
