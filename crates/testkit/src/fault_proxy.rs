@@ -15,6 +15,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct FaultProxy {
     port: u16,
     faults: watch::Sender<Faults>,
+    service: watch::Sender<String>,
     /// Aborts the relay when it is dropped.
     _relay: JoinSet<()>,
 }
@@ -45,9 +46,10 @@ impl FaultProxy {
             .expect("the loopback interface has a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let (faults, watched) = watch::channel(Faults::default());
+        let (service, services) = watch::channel(service.into());
         let mut relay = JoinSet::new();
-        relay.spawn(accept(listener, service.into(), watched));
-        Self { port, faults, _relay: relay }
+        relay.spawn(accept(listener, services, watched));
+        Self { port, faults, service, _relay: relay }
     }
 
     pub fn port(&self) -> u16 {
@@ -56,6 +58,12 @@ impl FaultProxy {
 
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// New connections lead to another service, `host:port`, as after a failover behind one
+    /// address. Those that are there stay; [`Self::cut`] ends them.
+    pub fn lead_to(&self, service: impl Into<String>) {
+        self.service.send_replace(service.into());
     }
 
     /// From now on the service hears everything and what it says is thrown away.
@@ -87,12 +95,16 @@ impl FaultProxy {
     }
 }
 
-async fn accept(listener: TcpListener, service: String, faults: watch::Receiver<Faults>) {
+async fn accept(
+    listener: TcpListener,
+    service: watch::Receiver<String>,
+    faults: watch::Receiver<Faults>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
         // Before the connection is made, so that a cut in between is not missed.
         let cuts = faults.borrow().cuts;
-        let (service, faults) = (service.clone(), faults.clone());
+        let (service, faults) = (service.borrow().clone(), faults.clone());
         connections.spawn(async move {
             // A service that is not there shows to the program as a connection that ends.
             if let Ok(far) = TcpStream::connect(service).await {

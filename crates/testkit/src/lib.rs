@@ -1,4 +1,4 @@
-//! What tests and benchmarks need around the server: PostgreSQL, PgBouncer, Redis, broken networks, free
+//! What tests and benchmarks need around the server: PostgreSQL and its standbys, PgBouncer, Redis, broken networks, free
 //! ports and server processes.
 //!
 //! A missing back end is a failure with a text that says what to install, never a skipped test: a

@@ -3,6 +3,7 @@
 mod address;
 mod bouncer;
 mod private;
+mod standby;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -136,7 +137,8 @@ impl Postgres {
         execute(&self.address, &format!("CREATE DATABASE {name}"), STATEMENT_DEADLINE)
             .await
             .unwrap_or_else(|error| panic!("create a database for the test: {error}"));
-        Database { address: self.address.with_database(&name), name, server: self.clone() }
+        let address = self.address.with_database(&name);
+        Database { address, name, server: self.clone(), is_dropped: true }
     }
 
     /// Stops the server in the regular way and starts it on the same port with the same data.
@@ -187,6 +189,7 @@ pub struct Database {
     name: String,
     /// Keeps a private server alive as long as one of its databases.
     server: Postgres,
+    is_dropped: bool,
 }
 
 impl Database {
@@ -216,7 +219,7 @@ impl Database {
 
     /// `host:port` of the server.
     pub fn server_address(&self) -> String {
-        format!("{}:{}", self.address.host, self.address.port)
+        self.server.server_address()
     }
 
     /// Asks the database outside of the program under test: rows of values as text, `NULL` as an empty
@@ -243,6 +246,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if !self.is_dropped {
+            return;
+        }
         let address = self.server.address.clone();
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // On a thread of its own, because a runtime cannot be entered twice and the test may be in one.

@@ -109,6 +109,18 @@ impl Service {
         kill_process(self.pid, signal).expect("the program runs");
     }
 
+    /// Sends a signal to the processes that the program has started and that run by now.
+    pub(crate) fn signal_children(&self, signal: Signal) {
+        let pid = self.pid.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                // One that has ended meanwhile has nothing to be told.
+                let _ = kill_process(child, signal);
+            }
+        }
+    }
+
     /// Sends `signal` and waits for the end; the directory stays.
     pub(crate) async fn stop(mut self, signal: Signal) {
         self.tell_to_stop(signal);

@@ -41,6 +41,9 @@ const SETTINGS: &[&str] = &[
     // Many test processes, each with servers that hold a pool.
     "max_connections=300",
     "shared_buffers=64MB",
+    // A standby that heard nothing for a while finds what it missed, and asks again soon.
+    "wal_keep_size=256MB",
+    "wal_retrieve_retry_interval=100ms",
 ];
 
 /// What a private server needs to speak TLS, as PEM text.
@@ -104,24 +107,34 @@ impl Private {
 
     /// All that it needs to start.
     fn prepare(tls: Option<&ServerTls>) -> Result<Self, Error> {
+        let mut private = Self::prepare_empty()?;
+        initialise(&private.programs, private.directory.path())?;
+        if let Some(tls) = tls {
+            private.settings.extend(give_certificates(private.directory.path(), tls)?);
+            private.let_in(&tls.access)?;
+        }
+        Ok(private)
+    }
+
+    /// All but the data directory.
+    pub(super) fn prepare_empty() -> Result<Self, Error> {
         let programs = find_programs().ok_or_else(|| Error::new(INSTALL_HINT))?;
         let directory = tempfile::Builder::new()
             .prefix("synckit-postgres-")
             .tempdir()
             .map_err(Error::while_doing("make a directory for PostgreSQL"))?;
         give_away(directory.path())?;
-        initialise(&programs, directory.path())?;
-        let mut settings: Vec<String> = SETTINGS.iter().map(ToString::to_string).collect();
-        if let Some(tls) = tls {
-            settings.extend(give_certificates(directory.path(), tls)?);
-        }
+        let settings = SETTINGS.iter().map(ToString::to_string).collect();
         let port = free_port();
-        let private =
-            Self { service: None, directory, programs, settings, prefix: Vec::new(), port };
-        if let Some(tls) = tls {
-            private.let_in(&tls.access)?;
-        }
-        Ok(private)
+        Ok(Self { service: None, directory, programs, settings, prefix: Vec::new(), port })
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(super) fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// Puts lines in front of those that let everybody in.
@@ -163,6 +176,23 @@ impl Private {
         self.start_with_retries(|| port).await
     }
 
+    pub(super) async fn start_on_a_free_port(&mut self) -> Result<(), Error> {
+        self.start_with_retries(free_port).await
+    }
+
+    /// Stops every process of it, the one that starts the others first.
+    pub(super) fn freeze(&self) {
+        let service = self.service.as_ref().expect("PostgreSQL runs");
+        service.signal(Signal::STOP);
+        service.signal_children(Signal::STOP);
+    }
+
+    pub(super) fn thaw(&self) {
+        let service = self.service.as_ref().expect("PostgreSQL runs");
+        service.signal_children(Signal::CONT);
+        service.signal(Signal::CONT);
+    }
+
     async fn start_with_retries(&mut self, next_port: impl Fn() -> u16) -> Result<(), Error> {
         let mut gap = tokio::time::interval(START_ATTEMPT_GAP);
         for _ in 1..START_ATTEMPTS {
@@ -183,7 +213,7 @@ impl Private {
     }
 
     async fn start_once(&mut self) -> Result<(), Error> {
-        let data = self.directory.path().join("data");
+        let data = self.data();
         let mut command = self.prefix.clone();
         command.extend(as_unprivileged());
         command.push(self.programs.join("postgres").into());
@@ -224,7 +254,9 @@ impl Drop for Private {
     fn drop(&mut self) {
         if let Some(service) = self.service.take() {
             // The immediate shutdown: it ends the back ends and frees the shared memory, which a kill
-            // would not, and there is nothing worth writing.
+            // would not, and there is nothing worth writing. A frozen server could not obey.
+            service.signal_children(Signal::CONT);
+            service.signal(Signal::CONT);
             service.stop_blocking(Signal::QUIT);
         }
     }

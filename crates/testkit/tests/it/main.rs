@@ -4,9 +4,11 @@
 //!   the process they were started for
 //! - `fault_proxy`: answers are lost, connections stall and end, as a test says
 //! - `server`: a server process is found ready, watched, and stopped
+//! - `standbys`: a standby follows, lags, catches up and takes over
 //! - `with_services`: the command line tool
 
 mod fault_proxy;
 mod server;
 mod services;
+mod standbys;
 mod with_services;
