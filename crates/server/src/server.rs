@@ -107,7 +107,9 @@ impl Server {
         let is_shared = durability == Durability::Server;
         warn_of_limits(durability, &*bus);
         let provider = storage.provider;
-        let peers = Arc::new(Peers::new(Arc::clone(&bus), Arc::clone(&provider), is_shared));
+        let identity = provider.identity().await.map_err(OpenError::from)?;
+        let peers =
+            Arc::new(Peers::new(Arc::clone(&bus), Arc::clone(&provider), is_shared, identity));
         let limits = limits(&config);
         let rooms = Arc::new(Rooms::new(Services {
             hub: Hub::new(bus),

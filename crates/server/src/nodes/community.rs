@@ -15,23 +15,22 @@ const DIFFERENCE_MAX: Duration = Duration::from_secs(10);
 /// Which community this node belongs to.
 #[derive(Debug)]
 pub(super) struct Community {
-    /// 0 where nodes share no store, or it was not seen yet.
+    /// 0 where nodes share no store.
     mark: AtomicU64,
     changed: Mutex<Instant>,
     is_warned: AtomicBool,
 }
 
-impl Default for Community {
-    fn default() -> Self {
+impl Community {
+    /// That of the nodes that have this store.
+    pub(super) fn of(store: Identity) -> Self {
         Self {
-            mark: AtomicU64::new(0),
+            mark: AtomicU64::new(mark_of(store)),
             changed: Mutex::new(Instant::now()),
             is_warned: AtomicBool::new(false),
         }
     }
-}
 
-impl Community {
     /// What every message of it bears.
     pub(super) fn mark(&self) -> u64 {
         self.mark.load(Ordering::Relaxed)
@@ -80,8 +79,7 @@ mod tests {
     #[test]
     fn stores_that_differ_in_anything_but_their_file_are_other_communities() {
         let store = Identity { history: 1 << 40, tables: Some([7, 8, 9]), file: 1 };
-        let community = Community::default();
-        community.is(store);
+        let community = Community::of(store);
         let node = NodeId::new("other");
         let includes = |store| community.includes(mark_of(store), &node);
         assert!(includes(store));
@@ -90,6 +88,7 @@ mod tests {
         for tables in [[6, 8, 9], [7, 9, 8], [7, 8, 10]] {
             assert!(!includes(Identity { tables: Some(tables), ..store }), "{tables:?}");
         }
-        assert!(!community.includes(0, &node), "one that has not seen its store");
+        assert!(!community.includes(0, &node), "one that shares no store");
+        assert_eq!(Community::of(Identity::default()).mark(), 0);
     }
 }

@@ -29,11 +29,11 @@ pub(super) struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     /// Which store it is; at the documents only if that changed.
-    AtStore,
+    Store,
     /// At the documents too.
-    AtDocuments,
+    Documents,
     /// At the documents, and what is behind was missed for certain.
-    AtOnce,
+    Missed,
 }
 
 impl Comparison {
@@ -75,8 +75,8 @@ impl Comparison {
             return Ok(identity);
         }
         let is_changed = known.is_some_and(|known| known != identity);
-        let at_once = look == Look::AtOnce || self.is_urgent || is_changed;
-        if !at_once && look == Look::AtStore {
+        let at_once = look == Look::Missed || self.is_urgent || is_changed;
+        if !at_once && look == Look::Store {
             return Ok(identity);
         }
         // Before the store is asked: no room is further than the store was then.

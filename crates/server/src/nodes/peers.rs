@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use synckit_engine::ids::{DocumentId, NodeId};
 use synckit_engine::peer::PeerMessage;
-use synckit_store::StorageProvider;
+use synckit_store::{Identity, StorageProvider};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -73,12 +73,13 @@ impl Peers {
         bus: Arc<dyn Bus>,
         provider: Arc<dyn StorageProvider>,
         is_store_shared: bool,
+        store: Identity,
     ) -> Self {
         Self {
             bus,
             provider,
             is_store_shared,
-            community: Community::default(),
+            community: Community::of(store),
             heard: Mutex::default(),
             look_now: Notify::new(),
             answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
@@ -316,13 +317,13 @@ impl Peers {
             };
             let pause = if comparison.is_urgent() { LOOK_INTERVAL_URGENT } else { pause };
             let mut look = tokio::select! {
-                () = tokio::time::sleep(pause) => Look::AtStore,
-                () = self.look_now.notified() => Look::AtOnce,
+                () = tokio::time::sleep(pause) => Look::Store,
+                () = self.look_now.notified() => Look::Missed,
             };
-            if look == Look::AtStore && looked_at_documents.elapsed() >= documents_every {
-                look = Look::AtDocuments;
+            if look == Look::Store && looked_at_documents.elapsed() >= documents_every {
+                look = Look::Documents;
             }
-            if look != Look::AtStore {
+            if look != Look::Store {
                 looked_at_documents = Instant::now();
             }
             let Some(rooms) = rooms.upgrade() else { return };

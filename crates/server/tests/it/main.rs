@@ -9,6 +9,7 @@
 //! - [`cors`]: which web pages may read the answers
 //! - [`credentials`]: a password, or a right, that is taken away under a running server
 //! - [`documents`]: one that everybody left, whose stored data makes no sense, whose row another holds
+//! - [`gone_back`]: a standby that lacks something takes over, a backup is put back
 //! - [`compaction`]: snapshots replace deltas under load, and under kill -9
 //! - [`hostile`]: bytes that are no protocol
 //! - [`embedding`]: two servers in one process
@@ -26,6 +27,7 @@ mod cors;
 mod credentials;
 mod documents;
 mod embedding;
+mod gone_back;
 mod hostile;
 mod load;
 mod lost_replies;

@@ -6,6 +6,7 @@
 //! - [`lost_messages`]: messages between nodes that are lost, repeated, late or out of order
 //! - [`lost_links`]: Redis dies, hangs, forgets; the way to it is cut
 //! - [`lost_nodes`]: a node hangs or dies, or PostgreSQL does
+//! - [`strangers`]: nodes of another community on the same channels
 //!
 //! And what they are made of: [`community`] are the nodes with what lies under them, [`crew`]
 //! clients on all of them, [`editor`] one such client, [`truth`] what all must show in the end,
@@ -30,5 +31,6 @@ mod lost_links;
 mod lost_messages;
 mod lost_nodes;
 mod random;
+mod strangers;
 mod together;
 mod truth;

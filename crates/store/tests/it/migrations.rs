@@ -68,7 +68,7 @@ async fn a_fresh_database_gets_the_schema_once() {
     assert_eq!(provider.migrator().plan().await.unwrap(), MIGRATIONS);
     assert_eq!(tables(&database).await, 0, "a plan changes nothing");
     assert_eq!(provider.migrator().run().await.unwrap(), MIGRATIONS);
-    assert_eq!(tables(&database).await, 5);
+    assert_eq!(tables(&database).await, 8);
 
     let status = provider.migrator().status().await.unwrap();
     assert_eq!(status.pending, []);

@@ -314,7 +314,7 @@ async fn columns_and_tables_of_a_later_version_disturb_no_store_that_is_open() {
     fill(store).await;
     let before = content(store).await;
     let next = Migration {
-        version: "003_next",
+        version: "004_next",
         sql: "ALTER TABLE documents ADD COLUMN note TEXT; \
             ALTER TABLE deltas ADD COLUMN origin TEXT NOT NULL DEFAULT 'unknown'",
     };
@@ -324,5 +324,5 @@ async fn columns_and_tables_of_a_later_version_disturb_no_store_that_is_open() {
     assert_eq!(content(store).await, before);
     check_written(store).await;
     let error = provider.initialize().await.unwrap_err();
-    assert!(error.to_string().contains("003_next, which this program does not know"), "{error}");
+    assert!(error.to_string().contains("004_next, which this program does not know"), "{error}");
 }
