@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// put back), so that nobody goes on from another history.
 ///
 /// A store that can go back gives out the sum of three: the number of the life, below
-/// [`TIMELINE_UNIT`] and 0 where there is no document; how often a server took over, in units of
+/// half of [`TIMELINE_UNIT`] and 0 where there is no document; how often a server took over, in units of
 /// that; and a number of the store's origin, drawn by chance.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -22,12 +22,19 @@ pub const TIMELINE_UNIT: u64 = 1 << 32;
 const TAKEOVERS_MAX: u64 = 1 << 12;
 
 impl Epoch {
-    /// Whether this is the same life of the same document, after another server of the database
-    /// took over from the one that gave `before`.
+    /// Whether a later server of the same database gives this epoch, one that took over from the
+    /// server that gave `before`. The life of the document may be another: a standby that had not
+    /// even received its first delta makes it again.
     #[must_use]
     pub fn is_takeover_of(self, before: Self) -> bool {
-        let later = self.0.wrapping_sub(before.0);
-        later.is_multiple_of(TIMELINE_UNIT) && (1..TAKEOVERS_MAX).contains(&(later / TIMELINE_UNIT))
+        let later = self.0.wrapping_sub(before.0).wrapping_add(TIMELINE_UNIT / 2) / TIMELINE_UNIT;
+        (1..TAKEOVERS_MAX).contains(&later)
+    }
+
+    /// Whether both are the same life of one document, in whatever history of its database.
+    #[must_use]
+    pub fn is_same_life(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).is_multiple_of(TIMELINE_UNIT)
     }
 }
 
@@ -78,18 +85,6 @@ pub enum Arrival {
 }
 
 impl Position {
-    /// Whether this is where the same document stands after another server of the database took
-    /// over from the one that gave `before`, written or not there yet.
-    #[must_use]
-    pub fn is_takeover_of(self, before: Self) -> bool {
-        if self.seq > Seq(0) {
-            return self.epoch.is_takeover_of(before.epoch);
-        }
-        // Without a life, or in its first moment: a takeover less the number of the life before.
-        let later = self.epoch.0.wrapping_sub(before.epoch.0);
-        before.epoch != self.epoch && (1..TAKEOVERS_MAX).contains(&later.div_ceil(TIMELINE_UNIT))
-    }
-
     /// What a delta numbered `seq` of life `epoch` is to a replica standing here.
     #[must_use]
     pub fn arrival(self, epoch: Epoch, seq: Seq) -> Arrival {
@@ -110,25 +105,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_takeover_is_a_later_server_with_the_same_life_and_origin() {
+    fn a_takeover_is_by_a_later_server_of_the_same_origin_whatever_life_it_knows() {
+        const LIFE: u64 = 70_000;
         let before = Epoch(u64::MAX - 5);
-        assert!(Epoch(before.0.wrapping_add(3 * TIMELINE_UNIT)).is_takeover_of(before));
-        for other in
-            [0, 1, TIMELINE_UNIT - 1, TIMELINE_UNIT + 1, 0_u64.wrapping_sub(TIMELINE_UNIT), 1 << 60]
-        {
-            assert!(!Epoch(before.0.wrapping_add(other)).is_takeover_of(before), "{other}");
+        let after = |by: u64| Epoch(before.0.wrapping_add(by));
+        for later in [1, 2, 4_095] {
+            for life in [0, LIFE, 0_u64.wrapping_sub(LIFE)] {
+                let epoch = after((later * TIMELINE_UNIT).wrapping_add(life));
+                assert!(epoch.is_takeover_of(before), "{later}, {life}");
+                assert!(!before.is_takeover_of(epoch), "{later}, {life}: the other way round");
+                assert_eq!(epoch.is_same_life(before), life == 0);
+            }
         }
-    }
-
-    #[test]
-    fn a_document_that_a_later_server_has_not_yet_is_a_takeover_too() {
-        let origin = u64::MAX / 3;
-        let before = Position { epoch: Epoch(origin + 7), seq: Seq(3) };
-        let gone = |epoch: u64| Position { epoch: Epoch(epoch), seq: Seq(0) };
-        assert!(gone(origin + TIMELINE_UNIT).is_takeover_of(before));
-        assert!(!gone(origin).is_takeover_of(before), "it was deleted");
-        assert!(!gone(0).is_takeover_of(before), "another origin");
-        assert!(!gone(before.epoch.0).is_takeover_of(before));
+        for other in [0, 1, LIFE, 5_000 * TIMELINE_UNIT, 1 << 60] {
+            assert!(!after(other).is_takeover_of(before), "{other}");
+        }
     }
 
     #[test]

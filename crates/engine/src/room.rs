@@ -165,6 +165,12 @@ impl<H> Room<H> {
         self.position
     }
 
+    /// From which number on it would have its history stored again, should the store go back.
+    #[must_use]
+    pub fn remembers_from(&self) -> Seq {
+        self.recent.first(self.position.seq)
+    }
+
     /// The document there.
     #[must_use]
     pub fn document(&self) -> &Document {

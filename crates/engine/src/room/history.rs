@@ -127,8 +127,13 @@ impl<H> Room<H> {
     /// stored again, as far as the room still has it.
     fn change_history(&mut self, from: Position, effects: &mut Vec<Effect>) {
         let to = self.position;
-        let is_takeover = to.is_takeover_of(from);
-        let kept = if is_takeover { self.recent.take_beyond(to.seq, from.seq) } else { None };
+        let kept = if to.epoch.is_takeover_of(from.epoch) {
+            // Another life begins with nothing of the one that was lost.
+            let common = if to.epoch.is_same_life(from.epoch) { to.seq } else { Seq(0) };
+            self.recent.take_beyond(common, from.seq)
+        } else {
+            None
+        };
         // What is given up here is of a history that is no more.
         self.recent.take();
         self.shown_before.clear();

@@ -70,6 +70,11 @@ impl Recent {
         is_first && !self.deltas.is_empty()
     }
 
+    /// The first that is kept; behind `here` when none is.
+    pub(super) fn first(&self, here: Seq) -> Seq {
+        self.deltas.front().map_or(here.next(), |(seq, _)| *seq)
+    }
+
     /// A minute is over; whether another one begins.
     pub(super) fn age(&mut self) -> bool {
         for _ in 0..self.old {
@@ -86,7 +91,7 @@ impl Recent {
     /// All that is kept, in order, of a room that stood at `here` while the store stands at `head`
     /// now. None when something between the two is not kept.
     pub(super) fn take_beyond(&mut self, head: Seq, here: Seq) -> Option<Vec<Delta>> {
-        let first = self.deltas.front().map_or(here.next(), |(seq, _)| *seq);
+        let first = self.first(here);
         let deltas = self.take();
         (first <= head.next()).then_some(deltas)
     }

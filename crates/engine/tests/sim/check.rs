@@ -33,6 +33,8 @@ pub(crate) enum Invariant {
     ComesToRest,
     /// Then every edit of every client is acknowledged.
     EverythingIsAnswered,
+    /// Then nothing is lost that a room held when a standby took over without it.
+    TakeoversLoseNothing,
     /// Then store, rooms and clients hold the same document.
     EverybodyAgrees,
     /// Then the last a connection was told of each field is its value.
@@ -142,6 +144,7 @@ impl World {
             }
         }
         (0..self.plan.documents).for_each(|document| self.check_awareness(document));
+        self.check_takeovers();
     }
 
     fn check_collections(&mut self, at: usize, document: usize, stored: &Collections) {
@@ -149,7 +152,8 @@ impl World {
         let view = &client.views[document];
         let set: BTreeSet<_> = stored.set().elements().map(|it| it.as_str().to_owned()).collect();
         // Nothing takes a text back from a client that holds it.
-        let may_hold_more = self.store.deletions > 0 && client.kind == Kind::Plain;
+        let is_new_life = self.store.deletions > 0 || self.store.takeovers > 0;
+        let may_hold_more = is_new_life && client.kind == Kind::Plain;
         let shows_text = view.text == *stored.text() || may_hold_more;
         if view.set != set || !shows_text {
             let what = format!(

@@ -6,7 +6,7 @@ use crate::world::World;
 
 impl World {
     pub(crate) fn fail(&mut self, node: usize, document: usize) {
-        match self.random.below(10) {
+        match self.random.below(12) {
             0 | 1 if self.plan.nodes_crash => {
                 if self.nodes[node].is_up {
                     self.crash(node);
@@ -34,6 +34,7 @@ impl World {
                 self.note(|| format!("document {document} keeps {keep} deltas"));
                 self.store.prune(document, keep);
             }
+            10 | 11 if self.plan.store_falls_back => self.take_over(),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! - [`plan`]: what a run is made of and what may fail in it
 //! - [`world`]: the steps; [`shell`]: what the server does around a room; [`upkeep`]: what it does
-//!   for rooms now and then; [`faults`]: what breaks
+//!   for rooms now and then; [`faults`]: what breaks; [`takeover`]: a store that goes back
 //! - [`store`], [`bus`], [`node`], [`client`]: the parts
 //! - [`rest`]: everything is healed and must come to rest; [`check`]: what must hold
 //! - [`runs`]: many seeds, and the report of one that failed
@@ -28,6 +28,7 @@ mod runs;
 mod sabotage;
 mod shell;
 mod store;
+mod takeover;
 mod upkeep;
 mod world;
 

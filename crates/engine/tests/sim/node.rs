@@ -1,17 +1,21 @@
 //! One node as far as it is not the engine: its rooms with their queues, and its committer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use synckit_engine::delta::{Delta, DeltaId};
 use synckit_engine::ids::{Millis, NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Delivery, Epoch, Position};
-use synckit_engine::room::{Command, Input, Room, TicketId, Window};
+use synckit_engine::room::{Command, Input, RecentBudget, Room, TicketId, Window};
 
 use crate::random::Random;
 
 /// Edits in one append. Few, so that groups of all sizes and leftovers occur.
 const GROUP_MAX: usize = 4;
+
+/// Enough for all that is written in a run.
+const RECENT_BYTES: usize = 1 << 30;
 
 /// A room of a node, from the moment it starts to load.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct Slot {
     pub(crate) idle_since: Option<Millis>,
     /// What the room wants to hear the end of.
     pub(crate) windows: Vec<Window>,
+    /// When the minute ends for which it keeps what is new.
+    pub(crate) recent_until: Option<Millis>,
     /// Deltas of each edit the store has not answered.
     pub(crate) tickets: BTreeMap<TicketId, usize>,
     /// Where its last edit stands that the store took.
@@ -43,6 +49,7 @@ impl Slot {
             early: Vec::new(),
             idle_since: None,
             windows: Vec::new(),
+            recent_until: None,
             tickets: BTreeMap::new(),
             stored_at: Position::default(),
             before: Position::default(),
@@ -103,6 +110,7 @@ pub(crate) struct Node {
     pub(crate) lived_at: Millis,
     /// When its rooms last said again who is there.
     pub(crate) repeated_at: Millis,
+    pub(crate) recent: Arc<RecentBudget>,
 }
 
 impl Node {
@@ -133,6 +141,7 @@ impl Node {
             heard: BTreeMap::new(),
             lived_at: now,
             repeated_at: now,
+            recent: Arc::new(RecentBudget::new(RECENT_BYTES)),
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) store_fails: usize,
     pub(crate) store_stops: bool,
     pub(crate) store_prunes: bool,
+    /// Whether standbys take over that lack the last deltas.
+    pub(crate) store_falls_back: bool,
     /// Percent of steps in which something fails, or is deleted.
     pub(crate) fails: usize,
     pub(crate) store_deletes: usize,
@@ -80,6 +82,7 @@ impl Plan {
             store_fails: if store { random.one_of(&[0, 10, 40]) } else { 0 },
             store_stops: store && random.chance(50),
             store_prunes: store && random.chance(60),
+            store_falls_back: store && random.chance(40),
             fails: random.one_of(&[2, 5, 10]),
             store_deletes: if store { random.one_of(&[0, 0, 1, 4]) } else { 0 },
             nodes_crash: nodes && random.chance(70),

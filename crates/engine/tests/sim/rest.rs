@@ -50,7 +50,7 @@ impl World {
             }
         }
         self.drain();
-        if self.store.deletions > 0 {
+        if self.store.deletions > 0 || self.store.takeovers > 0 {
             // The rule of the SDKs can't take back a value: their users reload the page.
             for at in 0..self.clients.len() {
                 if self.clients[at].kind != Kind::Plain {

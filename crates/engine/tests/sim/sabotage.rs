@@ -26,6 +26,8 @@ pub(crate) enum Sabotage {
     DropDeltas,
     /// A client that lagged is not told what it missed.
     ForgetCatchUp,
+    /// Rooms keep nothing of what was stored a moment ago.
+    ForgetRecent,
     /// Commands are taken however many edits are under way.
     IgnoreBackPressure,
 }
@@ -89,6 +91,11 @@ fn somebody_who_is_gone_and_never_leaves_is_caught() {
 fn a_value_that_never_reached_a_client_is_caught() {
     let behind = [Invariant::NobodyMissesAValue, Invariant::EverybodyAgrees];
     is_caught(Sabotage::DropDeltas, Faults::Bus, &behind);
+}
+
+#[test]
+fn a_takeover_that_loses_an_edit_is_caught() {
+    is_caught(Sabotage::ForgetRecent, Faults::Store, &[Invariant::TakeoversLoseNothing]);
 }
 
 #[test]

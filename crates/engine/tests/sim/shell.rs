@@ -1,10 +1,12 @@
 //! What the server does around its rooms: it feeds them, carries out what they say, commits in
 //! groups and reads.
 
+use std::sync::Arc;
+
 use synckit_engine::ids::{NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Delivery, Epoch, Seq};
-use synckit_engine::room::{Command, Effect, Input, Room, StoredEdit};
+use synckit_engine::room::{Command, Effect, Input, Room, StoredEdit, Window};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::wire::{ErrorCode, ServerMessage};
 
@@ -55,6 +57,10 @@ impl World {
                     others.iter().for_each(|session| self.send(*session, message.clone()));
                 }
                 Effect::HistoryChanged { .. } => {}
+                Effect::Open(Window::Recent, ms) => {
+                    let slot = self.nodes[node].slots.get_mut(&document).unwrap();
+                    slot.recent_until = Some(self.now + ms);
+                }
                 Effect::Open(window, _) => {
                     let slot = self.nodes[node].slots.get_mut(&document).unwrap();
                     slot.windows.push(window);
@@ -283,7 +289,10 @@ impl World {
 
     fn start_room(&mut self, node: usize, document: usize, loaded: Snapshot) {
         self.note(|| format!("room {document} on node {node} starts at {:?}", loaded.position));
-        let room = Room::new(self.ids[document].clone(), loaded, self.plan.limits.clone());
+        let mut room = Room::new(self.ids[document].clone(), loaded, self.plan.limits.clone());
+        if self.plan.store_falls_back && !self.plan.is(Sabotage::ForgetRecent) {
+            room = room.remembering(Arc::clone(&self.nodes[node].recent));
+        }
         let slot = self.nodes[node].slots.get_mut(&document).unwrap();
         slot.room = Some(room);
         let early = std::mem::take(&mut slot.early);

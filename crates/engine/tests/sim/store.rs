@@ -9,7 +9,7 @@ use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Changes, Delta, DeltaId};
 use synckit_engine::document::Document;
 use synckit_engine::ids::{ClientId, Millis};
-use synckit_engine::position::{Delivery, Epoch, Position, Seq};
+use synckit_engine::position::{Delivery, Epoch, Position, Seq, TIMELINE_UNIT};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::text::TextState;
 
@@ -51,6 +51,20 @@ struct Life {
 }
 
 impl Life {
+    /// As a standby has it that received so many deltas.
+    fn up_to(&self, count: usize) -> Self {
+        let deltas = self.deltas[..count].to_vec();
+        Self {
+            epoch: Epoch(self.epoch.0 + TIMELINE_UNIT),
+            states: self.states[..=count].to_vec(),
+            seqs: (1..).map(Seq).zip(&deltas).map(|(seq, delta)| (delta.id.clone(), seq)).collect(),
+            keys: deltas.iter().map(EditKey::of).collect(),
+            deltas,
+            pruned: self.pruned.min(count),
+            is_over: false,
+        }
+    }
+
     fn head(&self) -> Position {
         Position { epoch: self.epoch, seq: Seq(self.deltas.len() as u64) }
     }
@@ -69,6 +83,8 @@ pub(crate) struct Store {
     documents: Vec<Vec<Life>>,
     pub(crate) is_up: bool,
     pub(crate) deletions: usize,
+    /// How often a standby took over.
+    pub(crate) takeovers: u64,
     /// An edit that is there twice, under two names.
     pub(crate) doubled: Option<EditKey>,
 }
@@ -129,10 +145,37 @@ impl Store {
     }
 
     pub(crate) fn load(&self, document: usize) -> Snapshot {
-        self.current(document).map_or_else(Snapshot::default, |life| Snapshot {
+        let nowhere = Position { epoch: self.no_life(), seq: Seq(0) };
+        let nothing = || Snapshot { position: nowhere, ..Snapshot::default() };
+        self.current(document).map_or_else(nothing, |life| Snapshot {
             position: life.head(),
             document: life.states.last().unwrap().clone(),
         })
+    }
+
+    /// The epoch of a document that is not there.
+    pub(crate) fn no_life(&self) -> Epoch {
+        Epoch(self.takeovers * TIMELINE_UNIT)
+    }
+
+    /// A standby takes over that has not received the last deltas of each document, so many; those.
+    pub(crate) fn take_over(&mut self, lags: &[usize]) -> Vec<Vec<Delta>> {
+        self.takeovers += 1;
+        let lives = self.documents.iter_mut().zip(lags);
+        let lose = |(lives, lag): (&mut Vec<Life>, &usize)| {
+            let Some(life) = lives.last_mut().filter(|life| !life.is_over) else {
+                return Vec::new();
+            };
+            life.is_over = true;
+            let kept = life.deltas.len().saturating_sub(*lag);
+            let lost = life.deltas[kept..].to_vec();
+            if kept > 0 {
+                let next = life.up_to(kept);
+                lives.push(next);
+            }
+            lost
+        };
+        lives.map(lose).collect()
     }
 
     /// What comes after a position, or the whole document where the history does not go on there.

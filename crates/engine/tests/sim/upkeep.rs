@@ -62,6 +62,7 @@ impl World {
         if repeats {
             self.nodes[node].repeated_at = now;
         }
+        self.end_minutes(node);
         for document in self.open_rooms(node) {
             if repeats {
                 self.give(node, document, Input::RepeatAwareness);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use synckit_engine::delta::Changes;
 use synckit_engine::ids::{ClientId, DocumentId, Millis, NodeId, SessionId};
 use synckit_engine::limits::Limits;
-use synckit_engine::position::Epoch;
 use synckit_engine::room::{Command, Draft, TicketId};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::wire::FrameKind;
@@ -19,6 +18,7 @@ use crate::random::Random;
 use crate::runs::number_from;
 use crate::sabotage::Sabotage;
 use crate::store::{EditKey, Store};
+use crate::takeover::Lacking;
 
 const START_MS: Millis = 1_700_000_000_000;
 /// Few, so that writers meet.
@@ -47,6 +47,8 @@ pub(crate) struct World {
     trace_max: usize,
     pub(crate) trace: VecDeque<String>,
     pub(crate) violation: Option<Violation>,
+    /// What standbys lacked that took over.
+    pub(crate) lacking: Vec<Lacking>,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
                 .map_or(TRACE_MAX, |n| usize::try_from(n).unwrap()),
             trace: VecDeque::new(),
             violation: None,
+            lacking: Vec::new(),
             random,
             plan,
         };
@@ -124,11 +127,6 @@ impl World {
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
-    }
-
-    /// Unlike all before, and in no order.
-    pub(crate) fn new_epoch(&mut self) -> Epoch {
-        Epoch(self.random.next() >> 16)
     }
 
     fn step(&mut self) {

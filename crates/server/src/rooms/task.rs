@@ -222,7 +222,7 @@ impl RoomTask {
                 document.id = %document, from_seq, to_seq, stored_again,
                 "another server of the database took over; edits that it lacked are stored again"
             ),
-            None if to.is_takeover_of(from) => tracing::error!(
+            None if to.epoch.is_takeover_of(from.epoch) => tracing::error!(
                 document.id = %document, from_seq, to_seq,
                 "another server of the database took over, and acknowledged edits may be lost: \
                  this node does not hold all of them any more"

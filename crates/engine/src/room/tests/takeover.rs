@@ -3,6 +3,8 @@
 use super::*;
 use crate::position::TIMELINE_UNIT;
 
+type Write = (&'static str, u64, u64, &'static str, &'static str);
+
 const NEXT: Epoch = Epoch(EPOCH.0 + TIMELINE_UNIT);
 const ELSEWHERE: Epoch = Epoch(EPOCH.0 + (1 << 50));
 
@@ -23,7 +25,7 @@ fn subscribe(room: &mut Room<&'static str>, session: SessionId, replay: bool) {
 }
 
 /// A room at 3: two writes were loaded, the third was made while it was open.
-fn room_at_3() -> (Room<&'static str>, [(&'static str, u64, u64, &'static str, &'static str); 3]) {
+fn room_at_3() -> (Room<&'static str>, [Write; 3]) {
     let writes = [("ann", 1, 10, "x", "1"), ("ann", 2, 20, "y", "2"), ("ann", 3, 30, "x", "3")];
     let mut room = remembering(stored_document(EPOCH, &writes[..2]));
     subscribe(&mut room, BOB, true);
@@ -102,6 +104,18 @@ fn a_document_that_a_standby_has_not_at_all_is_made_again() {
     let no_life = Position { epoch: Epoch(NEXT.0 - EPOCH.0), seq: Seq(0) };
     let nothing = Snapshot { position: no_life, ..Snapshot::default() };
     let told = effects(&mut room, Input::Reloaded(nothing));
+    assert_eq!(appended(&told), [delta_of(first)]);
+}
+
+#[test]
+fn a_document_that_somebody_made_again_before_gets_back_what_its_first_life_had() {
+    let mut room = remembering(Snapshot::default());
+    subscribe(&mut room, BOB, true);
+    let (first, other) = (("ann", 1, 10, "x", "1"), ("zoe", 1, 40, "z", "9"));
+    effects(&mut room, stored_by_another(EPOCH, 1, delta_of(first)));
+    let second_life = Epoch(NEXT.0 + 3);
+    effects(&mut room, Input::Head(Some(Position { epoch: second_life, seq: Seq(1) })));
+    let told = effects(&mut room, Input::Reloaded(stored_document(second_life, &[other])));
     assert_eq!(appended(&told), [delta_of(first)]);
 }
 

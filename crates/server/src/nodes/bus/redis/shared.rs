@@ -42,7 +42,7 @@ pub(super) enum LinkState {
 impl Shared {
     pub(super) fn new(options: RedisOptions, node: NodeId, events: Events) -> Self {
         Self {
-            names: Names::new(&options.prefix),
+            names: Names::new(&options.prefix, options.endpoint.database),
             options,
             node,
             events,

@@ -31,7 +31,12 @@ pub(super) enum Name<'a> {
 }
 
 impl Names {
-    pub(super) fn new(prefix: &str) -> Self {
+    /// Publish/subscribe knows no databases, so another one than the first is named.
+    pub(super) fn new(prefix: &str, database: u16) -> Self {
+        let prefix = match database {
+            0 => prefix.to_owned(),
+            number => format!("{prefix}db{number}:"),
+        };
         Self {
             delta: format!("{prefix}delta:"),
             awareness: format!("{prefix}awareness:"),
@@ -115,6 +120,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn databases_of_one_redis_have_channels_of_their_own() {
+        let of = |database| Names::new("synckit:", database);
+        assert_eq!(of(0).nodes(), "synckit:nodes");
+        assert_eq!(of(1).nodes(), "synckit:db1:nodes");
+        let of_document = of(1).of_document(&DocumentId::new("doc").unwrap());
+        assert_eq!(of_document, ["synckit:db1:delta:doc", "synckit:db1:awareness:doc"]);
+        assert_eq!(of(0).read(b"synckit:db1:nodes"), None);
+        assert_eq!(of(1).read(b"synckit:nodes"), None);
+    }
+
+    #[test]
     fn a_message_is_read_as_it_was_written() {
         let message = encode(&NodeId::new("node-é"), b"payload");
         assert_eq!(decode(&message), Some(("node-é", Bytes::from_static(b"payload"))));
@@ -139,7 +155,7 @@ mod tests {
 
     #[test]
     fn names_say_what_a_channel_is_about() {
-        let names = Names::new("synckit:");
+        let names = Names::new("synckit:", 0);
         let document = DocumentId::new("room:nodes").unwrap();
         for (channel, name, meaning) in [
             (Channel::Nodes, "synckit:nodes", Name::Nodes),
