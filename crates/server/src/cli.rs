@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{ConfigFlags, FlagSetting, Secret};
+use crate::documents;
 use crate::migrate::Task;
 
 /// A self-hosted real-time sync server for SyncKit clients.
@@ -34,6 +35,8 @@ pub enum Command {
     Config(ServerFlags),
     /// Bring the schema of the configured storage up to date; the server does it too when it starts
     Migrate(MigrateFlags),
+    /// List, show or delete documents of the configured storage
+    Documents(DocumentsFlags),
     /// Say that the database was put back from a backup: what was numbered before counts for nothing,
     /// and running servers read every document anew
     Restored(RestoredFlags),
@@ -54,6 +57,40 @@ pub struct MigrateFlags {
     /// 3 when the storage can't be reached
     #[arg(long)]
     status: bool,
+}
+
+/// Flags of `documents`.
+#[derive(Debug, Clone, Args)]
+pub struct DocumentsFlags {
+    #[command(flatten)]
+    source: SourceFlags,
+    #[command(subcommand)]
+    task: DocumentsTask,
+}
+
+/// What `documents` does.
+#[derive(Debug, Clone, Subcommand)]
+enum DocumentsTask {
+    /// Print ids, one a line, in the order of their bytes
+    List {
+        /// Only ids that begin so
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// At most so many [default: all]
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// Print what a document holds, as JSON
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Remove documents with all their edits; who has them open is sent the empty state
+    Delete {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
 }
 
 /// Flags of `restored`.
@@ -130,6 +167,7 @@ impl Cli {
             }
             Some(Command::Dev(flags)) => flags.add_to(&mut config_flags)?,
             Some(Command::Migrate(flags)) => flags.source.add_to(&mut config_flags)?,
+            Some(Command::Documents(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Restored(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Bench(flags)) => flags.source.add_to(&mut config_flags)?,
         }
@@ -157,6 +195,18 @@ impl DevFlags {
         config_flags.settings.extend(flag_setting("port", self.port.as_deref(), "--port"));
         config_flags.development = true;
         self.source.add_to(config_flags)
+    }
+}
+
+impl DocumentsFlags {
+    /// What is asked for.
+    #[must_use]
+    pub fn request(&self) -> documents::Request {
+        match self.task.clone() {
+            DocumentsTask::List { prefix, limit } => documents::Request::List { prefix, limit },
+            DocumentsTask::Show { id } => documents::Request::Show(id),
+            DocumentsTask::Delete { ids } => documents::Request::Delete(ids),
+        }
     }
 }
 

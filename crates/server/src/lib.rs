@@ -9,6 +9,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 mod connection;
+pub mod documents;
 mod heavy;
 mod http;
 pub mod migrate;

@@ -7,6 +7,7 @@ use clap::Parser;
 use synckit_server::bench;
 use synckit_server::cli::{BenchFlags, Cli, Command};
 use synckit_server::config::Config;
+use synckit_server::documents;
 use synckit_server::migrate::{self, Task};
 use synckit_server::restored;
 use synckit_server::server::{Server, storage_note};
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Dev(_)) => serve(config, true),
         Some(Command::Migrate(flags)) => migrate(&config, flags.task()),
+        Some(Command::Documents(flags)) => manage(&config, flags.request()),
         Some(Command::Restored(_)) => begin_history(&config),
         Some(Command::Bench(flags)) => measure(&flags, &config),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
@@ -113,6 +115,18 @@ fn migrate(config: &Config, task: Task) -> ExitCode {
         }
         Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) if task == Task::Status => fail(&error, EXIT_UNREACHABLE),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn manage(config: &Config, request: documents::Request) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(documents::run(&config.storage.provider, request, say)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) => fail(&error, 1),
     }
 }

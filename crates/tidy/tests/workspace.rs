@@ -21,6 +21,7 @@ const SERVER: [&[&str]; 12] = [
     &["main"],
     &["bench"],
     &["cli"],
+    &["documents"],
     &["server", "migrate", "restored"],
     &["http"],
     &["connection"],

@@ -11,6 +11,7 @@
 //! - [`documents`]: one that everybody left, whose stored data makes no sense, whose row another holds
 //! - [`gone_back`]: a standby that lacks something takes over, a backup is put back
 //! - [`compaction`]: snapshots replace deltas under load, and under kill -9
+//! - [`operators`]: commands beside a running server, and what is done to its tables by hand
 //! - [`hostile`]: bytes that are no protocol
 //! - [`embedding`]: two servers in one process
 //! - [`applications`]: the client that applications use
@@ -32,6 +33,7 @@ mod hostile;
 mod load;
 mod lost_replies;
 mod messages;
+mod operators;
 mod outages;
 mod random;
 mod setup;

@@ -58,6 +58,7 @@ async fn append_in_rounds(
         // A document that another process makes meanwhile is left for the next round.
         match write(&session, Transaction::Own, statements::CREATE_WITH_DELTAS, &parts).await? {
             Written::Rows(rows) => answers.take(&mut parts, &rows)?,
+            Written::Repeat if remove_orphans(&session, &parts).await? => {}
             Written::Repeat => return Err(beyond_head(&session, &parts).await),
         }
         if parts.is_empty() {
@@ -165,6 +166,21 @@ async fn append_without_repeats<'a>(
     session.commit().await?;
     parts.extend(absent);
     Ok(())
+}
+
+/// Removes deltas whose document's row somebody deleted by hand; whether there were any. They are of
+/// a life that is over, and would keep the document from having another.
+async fn remove_orphans(session: &Session, parts: &[Part<'_>]) -> Result<bool, StoreError> {
+    let documents: Vec<&str> = parts.iter().map(Part::document).collect();
+    let removed = session.execute(statements::DELETE_ORPHANS, &[&documents]).await?;
+    if removed > 0 {
+        tracing::warn!(
+            removed,
+            "deltas without a document were removed: a row of documents was deleted by hand; use \
+             `synckit-server documents delete`"
+        );
+    }
+    Ok(removed > 0)
 }
 
 /// Under the lock nothing can be stored twice, unless numbers stand above a document's head.

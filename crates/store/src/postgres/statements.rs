@@ -110,7 +110,16 @@ JOIN deltas ON deltas.document_id = wanted.document_id AND deltas.id = wanted.id
     types: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY],
 };
 
-/// Which of the documents have deltas above their heads, or deltas and no row of their own.
+/// Deltas of documents that aren't there. Those of one that is made at this moment are not seen yet.
+pub(super) const DELETE_ORPHANS: Statement = Statement {
+    text: r#"
+DELETE FROM deltas WHERE document_id = ANY($1::text[])
+    AND NOT EXISTS (SELECT FROM documents WHERE documents.id = deltas.document_id)
+"#,
+    types: &[Type::TEXT_ARRAY],
+};
+
+/// Which of the documents have deltas above their heads.
 pub(super) const BEYOND_HEAD: Statement = Statement {
     text: r#"
 SELECT wanted.id FROM unnest($1::text[]) AS wanted (id)

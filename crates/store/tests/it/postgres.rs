@@ -84,9 +84,19 @@ async fn deltas_beyond_the_head_of_their_document_are_not_overwritten() {
     database.execute("UPDATE documents SET head_seq = 0").await;
     let error = provider.documents().append(&edit(2)).await.unwrap_err();
     assert!(matches!(&error, StoreError::DocumentDamaged { document, .. } if document == &id()));
+}
+
+#[tokio::test]
+async fn a_document_whose_row_was_deleted_by_hand_can_live_again() {
+    let (database, provider) = one_document().await;
+    let before = provider.documents().get(&id()).await.unwrap().unwrap().head;
     database.execute("DELETE FROM documents").await;
-    let error = provider.documents().append(&edit(2)).await.unwrap_err();
-    assert!(matches!(&error, StoreError::DocumentDamaged { document, .. } if document == &id()));
+    let appended = provider.documents().append(&edit(2)).await.unwrap();
+    let after = provider.documents().get(&id()).await.unwrap().unwrap().head;
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!((appended[0].epoch, after.seq), (after.epoch, Seq(1)));
+    let rows = database.rows("SELECT count(*) FROM deltas").await.concat();
+    assert_eq!(rows, ["1"], "nothing of the life before");
 }
 
 #[tokio::test]
