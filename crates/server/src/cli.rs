@@ -35,6 +35,8 @@ pub enum Command {
     Config(ServerFlags),
     /// Bring the schema of the configured storage up to date; the server does it too when it starts
     Migrate(MigrateFlags),
+    /// Copy the file of the provider sqlite, also while a server uses it
+    Backup(BackupFlags),
     /// List, show or delete documents of the configured storage
     Documents(DocumentsFlags),
     /// Say that the database was put back from a backup: what was numbered before counts for nothing,
@@ -57,6 +59,16 @@ pub struct MigrateFlags {
     /// 3 when the storage can't be reached
     #[arg(long)]
     status: bool,
+}
+
+/// Flags of `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupFlags {
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Where to; there must be no such file
+    #[arg(value_name = "FILE")]
+    pub to: PathBuf,
 }
 
 /// Flags of `documents`.
@@ -167,6 +179,7 @@ impl Cli {
             }
             Some(Command::Dev(flags)) => flags.add_to(&mut config_flags)?,
             Some(Command::Migrate(flags)) => flags.source.add_to(&mut config_flags)?,
+            Some(Command::Backup(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Documents(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Restored(flags)) => flags.source.add_to(&mut config_flags)?,
             Some(Command::Bench(flags)) => flags.source.add_to(&mut config_flags)?,

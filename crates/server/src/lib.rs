@@ -5,6 +5,7 @@
 //! `storage`, `config`, `cli`, `migrate`, `bench`. What one folder may import of another, and what
 //! not, is held by a test (`crates/tidy`).
 
+pub mod backup;
 pub mod bench;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use synckit_server::backup;
 use synckit_server::bench;
 use synckit_server::cli::{BenchFlags, Cli, Command};
 use synckit_server::config::Config;
@@ -12,6 +13,7 @@ use synckit_server::migrate::{self, Task};
 use synckit_server::restored;
 use synckit_server::server::{Server, storage_note};
 use synckit_server::telemetry;
+use synckit_store::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +47,8 @@ fn main() -> ExitCode {
         Some(Command::Dev(_)) => serve(config, true),
         Some(Command::Migrate(flags)) => migrate(&config, flags.task()),
         Some(Command::Documents(flags)) => manage(&config, flags.request()),
-        Some(Command::Restored(_)) => begin_history(&config),
+        Some(Command::Backup(flags)) => report(backup::run(&config.storage.provider, flags.to)),
+        Some(Command::Restored(_)) => report(restored::run(&config.storage.provider)),
         Some(Command::Bench(flags)) => measure(&flags, &config),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
             Ok(()) => serve(config, false),
@@ -131,12 +134,13 @@ fn manage(config: &Config, request: documents::Request) -> ExitCode {
     }
 }
 
-fn begin_history(config: &Config) -> ExitCode {
+/// Runs a command that opens the storage, and says what came of it.
+fn report(command: impl Future<Output = Result<String, OpenError>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    match runtime.block_on(restored::run(&config.storage.provider)) {
+    match runtime.block_on(command) {
         Ok(report) => {
             say(&report);
             ExitCode::SUCCESS

@@ -9,6 +9,7 @@
 //! the other side; `statements` has the SQL. The schema says how the tables belong together.
 
 mod append;
+pub mod backup;
 mod change;
 mod failure;
 mod file;

@@ -22,7 +22,7 @@ const SERVER: [&[&str]; 12] = [
     &["bench"],
     &["cli"],
     &["documents"],
-    &["server", "migrate", "restored"],
+    &["server", "backup", "migrate", "restored"],
     &["http"],
     &["connection"],
     &["rooms"],

@@ -1,11 +1,11 @@
 use std::process::Output;
 
 use serde_json::{Value, json};
-use synckit_testkit::Postgres;
+use synckit_testkit::{Postgres, ServerProcess};
 use tokio::process::Command;
 
 use crate::client::Client;
-use crate::setup::start_server;
+use crate::setup::{memory_server_command, start_server};
 use crate::stored::assert_stored_once;
 
 /// Runs the program on a storage, which is named by one setting.
@@ -97,4 +97,39 @@ async fn commands_on_documents_name_what_is_wrong_and_change_nothing() {
     }
     let tables = database.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").await;
     assert_eq!(tables.concat(), ["0"], "nothing was migrated");
+}
+
+#[tokio::test]
+async fn a_file_is_copied_beside_the_server_that_writes_to_it_and_the_copy_can_be_used() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, copy) = (path("synckit.db"), path("copy.db"));
+    let server = sqlite_server(&file).await;
+    let mut client = Client::connect(server.address()).await;
+    client.set("doc", "before", json!(1)).await;
+    let on = async |arguments: &[&str]| run(("STORAGE__SQLITE__PATH", &file), arguments).await;
+    let copied = on(&["backup", &copy]).await;
+    assert!(lines(&copied)[0].starts_with(&format!("{copy}: ")), "{copied:?}");
+    client.set("doc", "after", json!(2)).await;
+
+    let again = on(&["backup", &copy]).await;
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"), "{again:?}");
+    let nowhere = on(&["backup", &path("absent/copy.db")]).await;
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+
+    let other = sqlite_server(&copy).await;
+    let mut reader = Client::connect(other.address()).await;
+    assert_eq!(reader.subscribe("doc").await.fields, json!({ "before": 1 }));
+    assert_eq!(client.sync("doc").await.fields, json!({ "before": 1, "after": 2 }));
+    reader.set("doc", "other", json!(3)).await;
+    let names = std::fs::read_dir(directory.path()).expect("the directory");
+    let is_partial = |name: &std::ffi::OsString| name.to_string_lossy().contains("partial");
+    let mut names = names.map(|entry| entry.expect("an entry").file_name());
+    assert_eq!(names.find(is_partial), None);
+}
+
+async fn sqlite_server(path: &str) -> ServerProcess {
+    let setting = format!("storage.sqlite.path={path}");
+    memory_server_command(&["storage.provider=sqlite", &setting]).start().await
 }
