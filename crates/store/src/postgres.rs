@@ -1,13 +1,14 @@
 //! The PostgreSQL back end: documents and deltas in the tables of `migrations/`.
 //!
 //! The store keeps nothing in memory but connections, so any number of processes may use one
-//! database. `statements` has all the SQL; `session` the pool and the deadlines; `connect` and
-//! [`tls`] the way to the server; `append` the write path; [`migrate`] the schema.
+//! database. `statements` has all the SQL; `session` the pool and the deadlines; `hosts`, `connect`
+//! and [`tls`] the way to the server; `append` the write path; [`migrate`] the schema.
 
 mod append;
 mod connect;
 pub mod connection_string;
 mod failure;
+mod hosts;
 pub mod migrate;
 mod read;
 mod session;

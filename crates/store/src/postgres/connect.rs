@@ -20,6 +20,7 @@ use crate::error::OpenError;
 
 use super::connection_string::ConnectionSettings;
 use super::failure::is_tls_failure;
+use super::hosts::Hosts;
 use super::tls::{self, SslMode};
 
 /// Arrives only where a connection is the server's own for as long as it lives.
@@ -52,6 +53,7 @@ pub(super) struct Connector {
     /// Sets a connection up that bears the mark, and answers with a row.
     set_up: String,
     link: Arc<Link>,
+    hosts: Hosts,
 }
 
 impl Connector {
@@ -70,7 +72,7 @@ impl Connector {
             calls.join(", ")
         );
         let tls = tls::connector(&settings.tls)?;
-        Ok(Self { tls, mode: settings.tls.mode, set_up, link })
+        Ok(Self { tls, mode: settings.tls.mode, set_up, link, hosts: Hosts::default() })
     }
 
     async fn open(&self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
@@ -160,6 +162,7 @@ type Opening<'a> =
 
 impl Connect for Connector {
     fn connect(&self, config: &Config) -> Opening<'_> {
-        Box::pin(self.open(config.clone()))
+        let config = config.clone();
+        Box::pin(async move { self.hosts.open(&config, |target| self.open(target)).await })
     }
 }

@@ -18,6 +18,7 @@ use crate::error::{OpenError, StoreError};
 
 use super::PostgresOptions;
 use super::connect::{Connector, Link};
+use super::hosts;
 use super::statements::Statement;
 
 /// The server's own limit lies behind the caller's, so that it only ever ends what nobody waits
@@ -45,6 +46,7 @@ pub(super) struct Connections {
     /// What begins a transaction where a connection doesn't keep its settings.
     begin_pooled: Arc<str>,
     call_timeout: Duration,
+    has_several_hosts: bool,
 }
 
 impl Connections {
@@ -70,7 +72,8 @@ impl Connections {
             .build()
             .map_err(|error| OpenError::Configuration(format!("connection pool: {error}")))?;
         let begin_pooled = begin_with(&settings).into();
-        Ok(Self { pool, link, begin_pooled, call_timeout })
+        let has_several_hosts = hosts::are_several(&options.connection.config);
+        Ok(Self { pool, link, begin_pooled, call_timeout, has_several_hosts })
     }
 
     /// Runs `work` until its deadline.
@@ -80,7 +83,13 @@ impl Connections {
     ) -> Result<T, E> {
         match tokio::time::timeout(self.call_timeout, work).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::timeout(self.call_timeout).into()),
+            Err(_) => {
+                if self.has_several_hosts {
+                    // Others lead to the same silent server; each would cost one call its deadline.
+                    self.pool.retain(|_, _| false);
+                }
+                Err(StoreError::timeout(self.call_timeout).into())
+            }
         }
     }
 

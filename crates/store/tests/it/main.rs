@@ -1,6 +1,7 @@
 //! The store against its contract and against the ways in which a database fails.
 //!
 //! - [`memory`]: the contract, in memory
+//! - [`failover`]: several servers, of which one is the primary, and another one after that
 //! - [`faults`]: the contract, on every back end, for a caller whose calls fail
 //! - [`streams`]: reading everything, page by page
 //! - [`postgres`]: the contract, in PostgreSQL, each test in a database of its own
@@ -15,6 +16,7 @@
 //! - [`pgbouncer`]: the contract, through a pooler that hands connections out by the transaction
 //! - [`outages`]: a database that dies, comes back, or never answers
 
+mod failover;
 mod faults;
 mod memory;
 mod migrations;
