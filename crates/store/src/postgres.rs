@@ -11,6 +11,7 @@ mod failure;
 mod hosts;
 pub mod migrate;
 mod read;
+mod schema;
 mod session;
 mod statements;
 pub mod tls;
@@ -56,6 +57,8 @@ pub struct PostgresOptions {
     pub pool_min: usize,
     /// The deadline of each call, waiting for a connection included.
     pub call_timeout: Duration,
+    /// Whether a start brings the schema up to date. If not, it fails where something is missing.
+    pub migrates: bool,
 }
 
 impl PostgresOptions {
@@ -63,7 +66,8 @@ impl PostgresOptions {
     #[must_use]
     pub fn new(connection: ConnectionSettings) -> Self {
         let (pool_min, pool_max) = (0, POOL_MAX_DEFAULT);
-        Self { connection, pool_max, pool_min, call_timeout: CALL_TIMEOUT_DEFAULT }
+        let call_timeout = CALL_TIMEOUT_DEFAULT;
+        Self { connection, pool_max, pool_min, call_timeout, migrates: true }
     }
 }
 
@@ -282,6 +286,7 @@ pub struct PostgresProvider {
     documents: PostgresStore,
     connections: Connections,
     pool_min: usize,
+    migrates: bool,
 }
 
 impl PostgresProvider {
@@ -299,7 +304,8 @@ impl PostgresProvider {
         }
         let connections = Connections::new(options)?;
         let documents = PostgresStore { connections: connections.clone() };
-        Ok(Self { documents, connections, pool_min: options.pool_min })
+        let PostgresOptions { pool_min, migrates, .. } = *options;
+        Ok(Self { documents, connections, pool_min, migrates })
     }
 
     /// The schema of the database.
@@ -338,8 +344,15 @@ impl StorageProvider for PostgresProvider {
 
     async fn initialize(&self) -> Result<(), OpenError> {
         self.check_server().await?;
-        self.migrator().run().await?;
+        match self.migrates {
+            true => self.migrator().run().await.map(drop)?,
+            false => self.migrator().check().await?,
+        }
         Ok(self.connections.warm(self.pool_min).await?)
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.connections.link().waiting.lock().clone()
     }
 
     async fn check_health(&self) -> Result<Health, StoreError> {

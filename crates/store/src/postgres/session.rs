@@ -54,7 +54,7 @@ impl Connections {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
         let call_timeout = options.call_timeout;
         let settings = session_settings(call_timeout);
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link::new(&options.connection));
         let manager = Manager::from_connect(
             with_timeouts(options.connection.config.clone(), call_timeout),
             Connector::new(&options.connection, &settings, link.clone())?,
@@ -97,7 +97,8 @@ impl Connections {
     pub(super) async fn session(&self) -> Result<Session, StoreError> {
         let object = self.pool.get().await?;
         // Asked afterwards, because what opens a connection finds it out.
-        let begin_pooled = self.link.is_pooled().then(|| self.begin_pooled.clone());
+        let begin = || self.link.schema.begin().unwrap_or_else(|| self.begin_pooled.clone());
+        let begin_pooled = self.link.is_pooled().then(begin);
         Ok(Session { object: Some(object), begin_pooled })
     }
 
@@ -155,6 +156,16 @@ impl Connections {
         }
         sessions.into_iter().for_each(Session::release);
         Ok(())
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// See [`SchemaChoice::pin`](super::schema::SchemaChoice::pin). Connections that were not told are closed.
+    pub(super) fn pin_schema(&self, schema: &str) {
+        self.link.schema.pin(schema, &self.begin_pooled);
+        self.pool.retain(|_, _| false);
     }
 
     pub(super) fn call_timeout(&self) -> Duration {

@@ -9,6 +9,7 @@
 //! - [`postgres_operators`]: what operators change under a running server
 //! - [`postgres_waits`]: appends that meet another transaction
 //! - [`migrations`]: which schemas are brought up to date and which are refused
+//! - [`schema_access`]: roles with few rights, search paths that change, tables that others hold
 //! - [`schemas`]: data of earlier versions, and schemas of later ones
 //! - [`sqlite`]: the contract, in a SQLite file, and which files are refused
 //! - [`sqlite_failures`]: a process that is killed while it writes, and a disk without room
@@ -26,6 +27,7 @@ mod postgres;
 mod postgres_full;
 mod postgres_operators;
 mod postgres_waits;
+mod schema_access;
 mod schemas;
 mod sqlite;
 mod sqlite_failures;
