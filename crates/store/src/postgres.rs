@@ -2,12 +2,14 @@
 //!
 //! The store keeps nothing in memory but connections, so any number of processes may use one
 //! database. `statements` has all the SQL; `session` the pool and the deadlines; `hosts`, `connect`
-//! and [`tls`] the way to the server; `append` the write path; [`migrate`] the schema.
+//! and [`tls`] the way to the server; `append` the write path; `schema`, `find_schema` and
+//! [`migrate`] the schema.
 
 mod append;
 mod connect;
 pub mod connection_string;
 mod failure;
+mod find_schema;
 mod hosts;
 pub mod migrate;
 mod read;

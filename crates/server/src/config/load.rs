@@ -120,6 +120,7 @@ fn resolve_listen(values: &mut Values) -> Option<Vec<SocketAddr>> {
 }
 
 fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConfig> {
+    let migrates = values.read(&setting::MIGRATE);
     let write_hold = values.read(&setting::WRITE_HOLD);
     let compaction = resolve_compaction(values);
     let connection_about = &setting::POSTGRES_CONNECTION.about;
@@ -150,6 +151,7 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
     };
     Some(StorageConfig {
         provider,
+        migrates: migrates?,
         write_hold: write_hold?,
         compaction: compaction?,
         redis: redis?,

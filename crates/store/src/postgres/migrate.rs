@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 use crate::error::{Cause, OpenError, StoreError};
 use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
 
+use super::find_schema::find_schema;
 use super::session::{Connections, Session};
 use super::statements::Statement;
 
@@ -131,7 +132,7 @@ impl Migrator {
     /// # Errors
     /// [`OpenError::Schema`] when this program can't work with what is there.
     pub async fn status(&self) -> Result<MigrationStatus, OpenError> {
-        self.connections.find_schema().await?;
+        find_schema(&self.connections).await?;
         self.connections
             .within(async {
                 let session = self.connections.session().await?;

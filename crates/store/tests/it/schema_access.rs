@@ -8,7 +8,7 @@ use synckit_engine::position::Seq;
 use synckit_store::migrations::Migration;
 use synckit_store::postgres::migrate::MIGRATIONS;
 use synckit_store::postgres::{PostgresOptions, PostgresProvider};
-use synckit_store::{Cause, Delivery, DocumentStore, OpenError, StorageProvider, StoredSnapshot};
+use synckit_store::{Cause, Delivery, OpenError, StorageProvider, StoredSnapshot};
 use synckit_testkit::{Database, PgBouncer, Postgres};
 use tokio_postgres::NoTls;
 
