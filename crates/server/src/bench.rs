@@ -39,7 +39,7 @@ pub async fn run(flags: &BenchFlags, config: &Config) -> Result<String, Error> {
 }
 
 async fn run_store(config: &StorageConfig, load: &Load<'_>) -> Result<String, Error> {
-    let storage = storage::from_config(&config.provider)?;
+    let storage = storage::from_config(config)?;
     let provider = storage.provider;
     provider.initialize().await?;
     let tasks = TaskTracker::new();

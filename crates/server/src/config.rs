@@ -90,6 +90,8 @@ pub struct Config {
 pub struct StorageConfig {
     /// The back end.
     pub provider: StorageProvider,
+    /// Whether a start brings the schema up to date, or only checks that it is.
+    pub migrates: bool,
     /// How long a write is held while the database is gone, before it is refused as retryable.
     pub write_hold: Duration,
     /// Bytes of the newest edits that a node keeps, to store them again when another server of the

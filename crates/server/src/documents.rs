@@ -11,7 +11,6 @@ use synckit_engine::ids::{DocumentId, InvalidName};
 use synckit_store::{DocumentRecord, OpenError, StorageProvider, StoreError};
 
 use crate::config;
-use crate::migrate::{self, Task};
 use crate::rooms::loader;
 use crate::storage;
 
@@ -44,12 +43,6 @@ pub enum Error {
     /// A call failed; what was done before it stays done.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The schema is not that of this program.
-    #[error("{0}")]
-    Migrate(#[from] migrate::Error),
-    /// The schema is that of an older program.
-    #[error("the schema is not up to date; run `synckit-server migrate` first")]
-    Pending,
     /// No document can be called this.
     #[error("`{id}` is no document id: {rule}")]
     Id {
@@ -75,9 +68,8 @@ impl Error {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Open(error) => error.is_configuration(),
-            Self::Migrate(error) => error.is_configuration(),
             Self::Store(_) | Self::Absent(_) => false,
-            Self::Pending | Self::Id { .. } | Self::InMemory => true,
+            Self::Id { .. } | Self::InMemory => true,
         }
     }
 }
@@ -87,11 +79,11 @@ impl Error {
 /// # Errors
 /// [`Error`]; of several documents, those before the one that failed are deleted.
 pub async fn run(
-    config: &config::StorageProvider,
+    config: &config::StorageConfig,
     request: Request,
     say: impl Fn(&str),
 ) -> Result<(), Error> {
-    if matches!(config, config::StorageProvider::InMemory) {
+    if matches!(config.provider, config::StorageProvider::InMemory) {
         return Err(Error::InMemory);
     }
     let id = |id: String| DocumentId::new(&id).map_err(|rule| Error::Id { id, rule });
@@ -106,10 +98,8 @@ pub async fn run(
             Job::Delete(documents.into_iter().map(id).collect::<Result<_, _>>()?)
         }
     };
-    if migrate::run(config, Task::Plan, |_| {}).await?.is_pending {
-        return Err(Error::Pending);
-    }
-    let provider = storage::from_config(config)?.provider;
+    let checking = config::StorageConfig { migrates: false, ..config.clone() };
+    let provider = storage::from_config(&checking)?.provider;
     provider.initialize().await?;
     match request {
         Job::List { prefix, limit } => list(&*provider, prefix, limit, say).await,

@@ -6,6 +6,7 @@ mod app;
 mod health;
 mod info;
 mod readiness;
+mod starting;
 mod upgrade;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::config::CorsOrigins;
 pub(crate) use app::App;
 pub(crate) use readiness::Readiness;
+pub(crate) use starting::answer_during;
 
 /// All routes.
 pub(crate) fn router(app: Arc<App>) -> Router {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Migrate(flags)) => migrate(&config, flags.task()),
         Some(Command::Documents(flags)) => manage(&config, flags.request()),
         Some(Command::Backup(flags)) => report(backup::run(&config.storage.provider, flags.to)),
-        Some(Command::Restored(_)) => report(restored::run(&config.storage.provider)),
+        Some(Command::Restored(_)) => report(restored::run(&config.storage)),
         Some(Command::Bench(flags)) => measure(&flags, &config),
         None | Some(Command::Serve(_)) => match config.ensure_authentication_is_off() {
             Ok(()) => serve(config, false),
@@ -127,7 +127,7 @@ fn manage(config: &Config, request: documents::Request) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    match runtime.block_on(documents::run(&config.storage.provider, request, say)) {
+    match runtime.block_on(documents::run(&config.storage, request, say)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) => fail(&error, 1),

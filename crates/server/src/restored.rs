@@ -2,20 +2,21 @@
 
 use synckit_store::OpenError;
 
-use crate::config::StorageProvider;
+use crate::config::{StorageConfig, StorageProvider};
 use crate::storage;
 
 /// Begins another history of the database; what there is to say.
 ///
 /// # Errors
 /// [`OpenError`]; nothing is changed then.
-pub async fn run(config: &StorageProvider) -> Result<String, OpenError> {
-    if !matches!(config, StorageProvider::PostgreSql(_)) {
+pub async fn run(config: &StorageConfig) -> Result<String, OpenError> {
+    if !matches!(config.provider, StorageProvider::PostgreSql(_)) {
         let text = "nothing to do: this storage is read whole when a server starts, and no server \
             can have run while it was put back\n";
         return Ok(text.to_owned());
     }
-    let provider = storage::from_config(config)?.provider;
+    let checking = StorageConfig { migrates: false, ..config.clone() };
+    let provider = storage::from_config(&checking)?.provider;
     provider.initialize().await?;
     let before = provider.identity().await?;
     provider.begin_history(before.history).await?;

@@ -86,7 +86,7 @@ impl Server {
     /// [`Error`]; nothing is left behind.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let listeners = listen(&config.listen).await?;
-        let storage = open_storage(&config.storage.provider).await?;
+        let storage = open_storage(&config.storage, &listeners).await?;
         let durability = storage.provider.documents().durability();
         let shutdown = Shutdown::default();
         let committer = Committer::start(
@@ -196,9 +196,14 @@ async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
     Ok(listeners)
 }
 
-async fn open_storage(config: &config::StorageProvider) -> Result<Storage, Error> {
+async fn open_storage(
+    config: &config::StorageConfig,
+    listeners: &[TcpListener],
+) -> Result<Storage, Error> {
     let storage = storage::from_config(config)?;
-    storage.provider.initialize().await.map_err(|error| match config {
+    let opened = storage.provider.initialize();
+    let opened = http::answer_during(listeners, &storage.provider, opened).await;
+    opened.map_err(|error| match &config.provider {
         config::StorageProvider::Sqlite(_) => Error::File(error),
         _ => Error::Storage(error),
     })?;

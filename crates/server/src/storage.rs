@@ -23,17 +23,20 @@ pub(crate) struct Storage {
 }
 
 /// Makes the back end that the configuration names. Nothing is connected yet.
-pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, OpenError> {
-    Ok(match config {
+pub(crate) fn from_config(config: &config::StorageConfig) -> Result<Storage, OpenError> {
+    let migrates = config.migrates;
+    Ok(match &config.provider {
         config::StorageProvider::InMemory => {
             Storage { provider: Arc::new(MemoryProvider::new()), lanes: MEMORY_LANES }
         }
         config::StorageProvider::Sqlite(path) => {
-            let provider = SqliteProvider::new(SqliteOptions::new(path));
+            let options = SqliteOptions { migrates, ..SqliteOptions::new(path) };
+            let provider = SqliteProvider::new(options);
             Storage { provider: Arc::new(provider), lanes: SQLITE_LANES }
         }
         config::StorageProvider::PostgreSql(postgres) => {
-            let provider = PostgresProvider::new(&postgres_options(postgres))?;
+            let options = PostgresOptions { migrates, ..postgres_options(postgres) };
+            let provider = PostgresProvider::new(&options)?;
             Storage { provider: Arc::new(provider), lanes: postgres.lanes }
         }
     })

@@ -1,3 +1,5 @@
+-- Oldest program: 2
+--
 -- A position means something within one history of the database only. Another one begins when a
 -- standby takes over that may lack what was committed last, which the timeline shows, and when an
 -- operator says that a backup was put back: then the origin is drawn anew. Both go into every epoch

@@ -298,6 +298,12 @@ pub trait StorageProvider: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 
+    /// What [`StorageProvider::initialize`] waits for at this moment, if it is something that others
+    /// have to end.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
+
     /// One round trip to what the store depends on.
     async fn check_health(&self) -> Result<Health, StoreError>;
 }

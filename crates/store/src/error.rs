@@ -107,6 +107,8 @@ pub enum Cause {
     Damaged,
     /// The way to the database works against this program: a pooler, or a server of another kind.
     Misconfigured,
+    /// What is stored was made by a newer program: this one has to be upgraded.
+    Newer,
     /// Something that fits no other kind.
     Other,
 }
@@ -131,6 +133,7 @@ impl Cause {
             Self::DiskFailing => "disk failing",
             Self::Damaged => "damaged",
             Self::Misconfigured => "misconfigured",
+            Self::Newer => "made by a newer program",
             Self::Other => "other",
         }
     }
@@ -178,6 +181,7 @@ impl From<StoreError> for OpenError {
             | Cause::PermissionMissing
             | Cause::Damaged
             | Cause::Misconfigured
+            | Cause::Newer
             | Cause::Other => {
                 Self::Configuration(format!("{}: {}", unavailable.cause, unavailable.reason))
             }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use crate::error::{OpenError, StoreError};
+use crate::error::{Cause, OpenError, StoreError};
 
 /// One embedded file `NNN_name.sql`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct AppliedMigration {
     pub checksum: String,
     /// When.
     pub applied_at: SystemTime,
+    /// See [`Migration::oldest_program`]; programs before that was said have left it out.
+    pub oldest_program: Option<u32>,
 }
 
 /// What a database has and what it lacks.
@@ -39,7 +41,37 @@ pub struct MigrationStatus {
     pub pending: Vec<Migration>,
 }
 
+impl MigrationStatus {
+    /// Fails when something is missing.
+    ///
+    /// # Errors
+    /// [`OpenError::Schema`], which says what to run.
+    pub fn check(&self) -> Result<(), OpenError> {
+        match self.pending.first() {
+            None => Ok(()),
+            Some(missing) => Err(OpenError::Schema(format!(
+                "the schema lacks migration {}, and this program is told to check it only: run \
+                 `synckit-server migrate`, with a role that may change the tables",
+                missing.version
+            ))),
+        }
+    }
+}
+
+/// Begins the line of a file that says which programs can live with it.
+const OLDEST_PROGRAM: &str = "-- Oldest program: ";
+
 impl Migration {
+    /// The oldest program that can live with it, by the number of the newest migration that this
+    /// program knows. The file says it in a line `-- Oldest program: NNN`; without that, only those
+    /// that know the migration itself can.
+    #[must_use]
+    pub fn oldest_program(&self) -> u32 {
+        let said = self.sql.lines().find_map(|line| line.strip_prefix(OLDEST_PROGRAM));
+        let said = said.and_then(|number| number.trim().parse().ok());
+        said.or(self.number()).unwrap_or(u32::MAX)
+    }
+
     /// SHA-256 of the file, in hex.
     #[must_use]
     pub fn checksum(&self) -> String {
@@ -53,15 +85,21 @@ impl Migration {
 
     /// What hindered it. A database that is not available says nothing against the migration.
     pub(crate) fn failed(&self, error: StoreError) -> OpenError {
+        let advice = match error.cause() {
+            Some(Cause::PermissionMissing) => {
+                ": run `synckit-server migrate` with a role that may change the tables"
+            }
+            _ => "",
+        };
         match OpenError::from(error) {
             error @ OpenError::Unavailable(_) => error,
             OpenError::Configuration(text) | OpenError::Schema(text) => {
-                OpenError::Schema(format!("migration {}: {text}", self.version))
+                OpenError::Schema(format!("migration {}: {text}{advice}", self.version))
             }
         }
     }
 
-    fn number(&self) -> Option<usize> {
+    fn number(&self) -> Option<u32> {
         let (number, name) = self.version.split_once('_')?;
         if number.len() == 3 && !name.is_empty() { number.parse().ok() } else { None }
     }
@@ -76,17 +114,18 @@ pub fn pending(
     known: &[Migration],
     applied: &[AppliedMigration],
 ) -> Result<Vec<Migration>, OpenError> {
-    for (at, migration) in known.iter().enumerate() {
-        if migration.number() != Some(at + 1) {
+    for (number, migration) in (1..).zip(known) {
+        if migration.number() != Some(number) {
             return Err(OpenError::Schema(format!(
                 "migration {} of this program is not number {:03}: the files have a gap",
-                migration.version,
-                at + 1
+                migration.version, number
             )));
         }
     }
     for row in applied {
         match known.iter().find(|migration| migration.version == row.version) {
+            // A newer program made it, and says that this one can live with it.
+            None if row.oldest_program.is_some_and(|oldest| oldest as usize <= known.len()) => {}
             None => {
                 return Err(OpenError::Schema(format!(
                     "the database has migration {}, which this program does not know: it was \
@@ -129,6 +168,7 @@ mod tests {
             version: migration.version.to_owned(),
             checksum: migration.checksum(),
             applied_at: SystemTime::UNIX_EPOCH,
+            oldest_program: Some(migration.oldest_program()),
         }
     }
 
@@ -163,6 +203,27 @@ mod tests {
     fn a_newer_schema_is_refused_by_name() {
         let text = refusal(&[FIRST], &[seen(FIRST), seen(SECOND)]);
         assert!(text.contains("002_second, which this program does not know"), "{text}");
+    }
+
+    #[test]
+    fn a_newer_schema_that_says_it_can_be_lived_with_is_taken() {
+        let sql = "-- A table more.\n-- Oldest program: 001\nCREATE TABLE more ()";
+        let friendly = Migration { sql, ..SECOND };
+        assert_eq!(friendly.oldest_program(), 1);
+        assert_eq!(SECOND.oldest_program(), 2);
+        assert_eq!(pending(&[FIRST], &[seen(FIRST), seen(friendly)]).unwrap(), []);
+        let text = refusal(&[FIRST], &[seen(FIRST), seen(friendly), seen(THIRD)]);
+        assert!(text.contains("003_third, which this program does not know"), "{text}");
+        let before = AppliedMigration { oldest_program: None, ..seen(friendly) };
+        let text = refusal(&[FIRST], &[seen(FIRST), before]);
+        assert!(text.contains("upgrade this one"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_fails_a_check_and_says_what_to_run() {
+        let status = MigrationStatus { applied: vec![], pending: vec![FIRST] };
+        let text = status.check().unwrap_err().to_string();
+        assert!(text.contains("001_first") && text.contains("synckit-server migrate"), "{text}");
     }
 
     #[test]

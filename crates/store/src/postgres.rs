@@ -1,15 +1,19 @@
 //! The PostgreSQL back end: documents and deltas in the tables of `migrations/`.
 //!
 //! The store keeps nothing in memory but connections, so any number of processes may use one
-//! database. `statements` has all the SQL; `session` the pool and the deadlines; `connect` and
-//! [`tls`] the way to the server; `append` the write path; [`migrate`] the schema.
+//! database. `statements` has all the SQL; `session` the pool and the deadlines; `hosts`, `connect`
+//! and [`tls`] the way to the server; `append` the write path; `schema`, `find_schema` and
+//! [`migrate`] the schema.
 
 mod append;
 mod connect;
 pub mod connection_string;
 mod failure;
+mod find_schema;
+mod hosts;
 pub mod migrate;
 mod read;
+mod schema;
 mod session;
 mod statements;
 pub mod tls;
@@ -57,6 +61,8 @@ pub struct PostgresOptions {
     pub pool_min: usize,
     /// The deadline of each call, waiting for a connection included.
     pub call_timeout: Duration,
+    /// Whether a start brings the schema up to date. If not, it fails where something is missing.
+    pub migrates: bool,
 }
 
 impl PostgresOptions {
@@ -64,7 +70,8 @@ impl PostgresOptions {
     #[must_use]
     pub fn new(connection: ConnectionSettings) -> Self {
         let (pool_min, pool_max) = (0, POOL_MAX_DEFAULT);
-        Self { connection, pool_max, pool_min, call_timeout: CALL_TIMEOUT_DEFAULT }
+        let call_timeout = CALL_TIMEOUT_DEFAULT;
+        Self { connection, pool_max, pool_min, call_timeout, migrates: true }
     }
 }
 
@@ -300,6 +307,7 @@ pub struct PostgresProvider {
     documents: PostgresStore,
     connections: Connections,
     pool_min: usize,
+    migrates: bool,
 }
 
 impl PostgresProvider {
@@ -317,7 +325,8 @@ impl PostgresProvider {
         }
         let connections = Connections::new(options)?;
         let documents = PostgresStore { connections: connections.clone(), history: Arc::default() };
-        Ok(Self { documents, connections, pool_min: options.pool_min })
+        let PostgresOptions { pool_min, migrates, .. } = *options;
+        Ok(Self { documents, connections, pool_min, migrates })
     }
 
     /// The schema of the database.
@@ -356,7 +365,10 @@ impl StorageProvider for PostgresProvider {
 
     async fn initialize(&self) -> Result<(), OpenError> {
         self.check_server().await?;
-        self.migrator().run().await?;
+        match self.migrates {
+            true => self.migrator().run().await.map(drop)?,
+            false => self.migrator().check().await?,
+        }
         Ok(self.connections.warm(self.pool_min).await?)
     }
 
@@ -376,6 +388,10 @@ impl StorageProvider for PostgresProvider {
     async fn begin_history(&self, seen: u64) -> Result<(), StoreError> {
         let seen = sql::signed(seen)?;
         self.connections.execute(statements::BEGIN_HISTORY, &[&seen]).await.map(drop)
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        self.connections.link().waiting.lock().clone()
     }
 
     async fn check_health(&self) -> Result<Health, StoreError> {

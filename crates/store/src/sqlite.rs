@@ -63,6 +63,8 @@ pub struct SqliteOptions {
     /// Deltas that may wait to be filed. More make writing to many documents faster, reading their
     /// clocks and starting slower.
     pub recent_max: usize,
+    /// Whether a start brings the schema up to date. If not, it fails where something is missing.
+    pub migrates: bool,
 }
 
 impl SqliteOptions {
@@ -74,6 +76,7 @@ impl SqliteOptions {
             call_timeout: CALL_TIMEOUT_DEFAULT,
             pages_max: None,
             recent_max: RECENT_MAX_DEFAULT,
+            migrates: true,
         }
     }
 }
@@ -97,8 +100,11 @@ impl Opened {
     fn open(options: &SqliteOptions) -> Result<Self, OpenError> {
         let file = DatabaseFile::claim(&options.path)?;
         let mut connection = file.open_writer()?;
-        migrate::run(&mut connection, migrate::MIGRATIONS)
-            .map_err(|error| migrate::in_file(file.path(), error))?;
+        let ready = match options.migrates {
+            true => migrate::run(&mut connection, migrate::MIGRATIONS).map(drop),
+            false => migrate::check(&connection, migrate::MIGRATIONS),
+        };
+        ready.map_err(|error| migrate::in_file(file.path(), error))?;
         file.sync_directory()?;
         if let Some(pages_max) = options.pages_max {
             connection.pragma_update_and_check(None, "max_page_count", pages_max, |_| Ok(()))?;

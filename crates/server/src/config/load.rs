@@ -120,6 +120,7 @@ fn resolve_listen(values: &mut Values) -> Option<Vec<SocketAddr>> {
 }
 
 fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConfig> {
+    let migrates = values.read(&setting::MIGRATE);
     let write_hold = values.read(&setting::WRITE_HOLD);
     let failover_keep_bytes = values.read(&setting::FAILOVER_KEEP);
     let compaction = resolve_compaction(values);
@@ -151,6 +152,7 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
     };
     Some(StorageConfig {
         provider,
+        migrates: migrates?,
         write_hold: write_hold?,
         failover_keep_bytes: failover_keep_bytes?,
         compaction: compaction?,

@@ -176,6 +176,9 @@ pub(super) const PROVIDER: Word<ProviderName> = Word(&[
 pub(super) const LOG_FORMAT: Word<LogFormat> =
     Word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
 
+/// Whether a start brings the schema up to date.
+pub(super) const MIGRATES: Word<bool> = Word(&[("auto", true), ("check", false)]);
+
 /// The parsers of values with a form of their own.
 pub(super) struct Urls;
 pub(super) struct Host;

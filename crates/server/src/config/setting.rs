@@ -10,8 +10,9 @@ use synckit_store::postgres::connection_string::ConnectionSettings;
 
 use super::listen::ListenUrls;
 use super::parse::{
-    Accepts, Bound, Bytes, ChannelPrefix, FilePath, Host, LOG_FORMAT, LogLevel, Milliseconds,
-    Origins, PROVIDER, Parse, PostgresConnection, RedisConnection, Retention, SWITCH, Urls, Whole,
+    Accepts, Bound, Bytes, ChannelPrefix, FilePath, Host, LOG_FORMAT, LogLevel, MIGRATES,
+    Milliseconds, Origins, PROVIDER, Parse, PostgresConnection, RedisConnection, Retention, SWITCH,
+    Urls, Whole,
 };
 use super::redis::RedisEndpoint;
 use super::{CorsOrigins, History, LogFormat, ProviderName};
@@ -101,6 +102,9 @@ settings! {
     POSTGRES_LANES: usize = "storage.postgresql.lanes", ["STORAGE__POSTGRESQL__LANES"],
         Some("2"), Public, Whole(1..=16),
         "Commits in flight at a time.";
+    MIGRATE: bool = "storage.migrate", ["STORAGE__MIGRATE"],
+        Some("auto"), Public, MIGRATES,
+        "Whether a start brings the schema up to date, or only checks that it is.";
     WRITE_HOLD: Duration = "storage.write_hold_ms", ["STORAGE__WRITE_HOLD_MS"],
         Some("4000"), Public, Milliseconds(0..=600_000),
         "How long a write is held while the database is gone, before it is refused as retryable.";

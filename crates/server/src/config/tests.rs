@@ -234,7 +234,8 @@ fn secrets_are_neither_printed_nor_logged() {
         &[("DATABASE_URL", "Host=h;Colour=hush;Password=hush")],
         "storage.postgresql.connectionstring (environment variable DATABASE_URL): unknown keyword \
          `Colour`; accepted are Host, Port, Database, Username, Password, SSL Mode, Root \
-         Certificate, SSL Certificate, SSL Key, Timeout, Keepalive, Application Name (and, without \
+         Certificate, SSL Certificate, SSL Key, Timeout, Keepalive, Application Name, Search Path, \
+         Target Session Attributes, Load Balance Hosts (and, without \
          effect, settings of Npgsql's own pool and buffers)",
     );
     Typed::variables(&[("STORAGE__PROVIDER", "postgres://u:hush@h")]).refusal();

@@ -42,7 +42,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     answer(status, &results)
 }
 
-fn answer(status: &str, results: &Value) -> Response {
+pub(super) fn answer(status: &str, results: &Value) -> Response {
     let code = match status {
         "Unhealthy" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,

@@ -3,7 +3,7 @@
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
-use synckit_engine::snapshot::Snapshot;
+use synckit_engine::snapshot::{Snapshot, SnapshotError};
 use synckit_store::{Cause, DeltaPage, DocumentStore, StoreError};
 
 /// How often a load starts over because compaction or deletion moved on under it.
@@ -55,8 +55,13 @@ async fn load_once(
     let mut tail = Tail::default();
     let mut loaded = match record.snapshot {
         Some(stored) => {
-            let mut snapshot = Snapshot::decode(&stored.bytes).map_err(|error| {
-                StoreError::DocumentDamaged { document: id.clone(), reason: error.to_string() }
+            let mut snapshot = Snapshot::decode(&stored.bytes).map_err(|error| match error {
+                SnapshotError::NewerVersion(_) => {
+                    StoreError::unavailable(Cause::Newer, format!("document {id}: {error}"))
+                }
+                _ => {
+                    StoreError::DocumentDamaged { document: id.clone(), reason: error.to_string() }
+                }
             })?;
             snapshot.position = stored.position;
             snapshot

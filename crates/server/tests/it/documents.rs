@@ -76,6 +76,32 @@ async fn edits_of_a_document_that_is_damaged_under_a_server_are_kept_and_cost_no
 }
 
 #[tokio::test]
+async fn a_document_of_a_newer_program_is_there_again_once_this_one_is_upgraded() {
+    let database = Postgres::shared().await.create_database().await;
+    let server = start_server(&database.url(), &["storage.write_hold_ms=100"]).await;
+    let mut client = Client::connect(server.address()).await;
+    client.set("doc", "field", json!("kept")).await;
+    assert!(server.terminate().await.success());
+    let newer = "UPDATE documents SET snapshot = '\\x534b53ff0000000000', \
+        snapshot_clock = '{}', snapshot_seq = 1 WHERE id = 'doc'";
+    database.execute(newer).await;
+
+    let server = start_server(&database.url(), &["storage.write_hold_ms=100"]).await;
+    let mut client = Client::connect(server.address()).await;
+    client.send(&json!({ "type": "subscribe", "documentId": "doc", "id": "request" })).await;
+    let error = client.expect("a refusal", |message| message["type"] == "error").await;
+    assert_eq!(error["details"]["code"], "STORAGE_UNAVAILABLE", "{error}");
+    let edit = client.edit("doc", "field", json!("new"));
+    let message_id = client.send_edit(&edit).await;
+    assert_eq!(client.expect_refusal(&message_id).await, "STORAGE_UNAVAILABLE");
+    assert!(server.stderr().contains("newer than this program reads"), "{}", server.stderr());
+
+    let older = "UPDATE documents SET snapshot = NULL, snapshot_clock = NULL, snapshot_seq = NULL";
+    database.execute(older).await;
+    assert_eq!(client.subscribe("doc").await.fields["field"], "kept");
+}
+
+#[tokio::test]
 async fn an_edit_whose_data_can_not_be_stored_is_refused_alone_and_named() {
     let database = Postgres::shared().await.create_database().await;
     let server = start_server(&database.url(), &["storage.postgresql.lanes=1"]).await;

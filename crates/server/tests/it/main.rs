@@ -2,6 +2,7 @@
 //!
 //! - [`outages`]: the database dies, stops, hangs and comes back, under load
 //! - [`lost_replies`]: the database stores, and the network loses its answer
+//! - [`starting`]: a start that waits for others, and one that may not change the schema
 //! - [`two_servers`]: two servers write the same documents of one database
 //! - [`shutdown`]: SIGTERM under load, with edits under way, with a client that never reads
 //! - [`slow_readers`]: a client that reads nothing of what is written
@@ -39,5 +40,6 @@ mod random;
 mod setup;
 mod shutdown;
 mod slow_readers;
+mod starting;
 mod stored;
 mod two_servers;

@@ -85,7 +85,7 @@ async fn commands_on_documents_name_what_is_wrong_and_change_nothing() {
     let database = Postgres::shared().await.create_database().await;
     let url = database.url();
     for (setting, arguments, expected, code) in [
-        (("DATABASE_URL", &*url), &["list"][..], "run `synckit-server migrate` first", 2),
+        (("DATABASE_URL", &*url), &["list"][..], "run `synckit-server migrate`", 2),
         (("DATABASE_URL", &*url), &["show", "no id"], "`no id` is no document id", 2),
         (("DATABASE_URL", &*url), &["delete", "good", "no id"], "`no id` is no document id", 2),
         (("STORAGE__PROVIDER", "inmemory"), &["list"], "can't see them", 2),

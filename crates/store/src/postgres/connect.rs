@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::Connect;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
@@ -20,6 +21,8 @@ use crate::error::OpenError;
 
 use super::connection_string::ConnectionSettings;
 use super::failure::is_tls_failure;
+use super::hosts::Hosts;
+use super::schema::SchemaChoice;
 use super::tls::{self, SslMode};
 
 /// Arrives only where a connection is the server's own for as long as it lives.
@@ -30,9 +33,16 @@ const MARK: &str = "-c synckit.connection=own";
 pub(super) struct Link {
     is_pooled: AtomicBool,
     loses_options: AtomicBool,
+    pub(super) schema: SchemaChoice,
+    /// What the start of the store waits for, for those who ask meanwhile.
+    pub(super) waiting: Mutex<Option<String>>,
 }
 
 impl Link {
+    pub(super) fn new(settings: &ConnectionSettings) -> Self {
+        Self { schema: SchemaChoice::new(settings), ..Self::default() }
+    }
+
     /// Whether two transactions of one connection may be on different connections of the server.
     /// Never goes back to false: to take a connection for pooled costs time only.
     pub(super) fn is_pooled(&self) -> bool {
@@ -49,9 +59,10 @@ impl Link {
 pub(super) struct Connector {
     tls: MakeRustlsConnect,
     mode: SslMode,
-    /// Sets a connection up that bears the mark, and answers with a row.
+    /// The settings of a connection, as the calls that make them.
     set_up: String,
     link: Arc<Link>,
+    hosts: Hosts,
 }
 
 impl Connector {
@@ -64,13 +75,9 @@ impl Connector {
             .iter()
             .map(|(name, value)| format!("set_config('{name}', '{value}', false)"))
             .collect();
-        // One statement that looks and acts, so that it can't act on another connection.
-        let set_up = format!(
-            "SELECT {} WHERE current_setting('synckit.connection', true) = 'own'",
-            calls.join(", ")
-        );
+        let set_up = calls.join(", ");
         let tls = tls::connector(&settings.tls)?;
-        Ok(Self { tls, mode: settings.tls.mode, set_up, link })
+        Ok(Self { tls, mode: settings.tls.mode, set_up, link, hosts: Hosts::default() })
     }
 
     async fn open(&self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
@@ -84,7 +91,14 @@ impl Connector {
             Err(error) if may_refuse_options(&error) => (self.open_as_is(&config).await?, false),
             opened => (opened?, true),
         };
-        let answer = opened.0.simple_query(&self.set_up).await?;
+        let schema = self.link.schema.call().map_or_else(String::new, |call| format!(", {call}"));
+        // One statement that looks and acts, so that it can't act on another connection. It sets
+        // a connection up that bears the mark, and answers with a row.
+        let set_up = format!(
+            "SELECT {}{schema} WHERE current_setting('synckit.connection', true) = 'own'",
+            self.set_up
+        );
+        let answer = opened.0.simple_query(&set_up).await?;
         if answer.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))) {
             return Ok(opened);
         }
@@ -160,6 +174,7 @@ type Opening<'a> =
 
 impl Connect for Connector {
     fn connect(&self, config: &Config) -> Opening<'_> {
-        Box::pin(self.open(config.clone()))
+        let config = config.clone();
+        Box::pin(async move { self.hosts.open(&config, |target| self.open(target)).await })
     }
 }

@@ -5,6 +5,9 @@
 //! what the connection promises. Errors name keywords and never repeat a value, since any value
 //! may be a password, or a piece of one that was not quoted. Nothing here opens a connection.
 
+mod hosts;
+mod items;
+
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,7 +16,10 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::SslNegotiation;
 
+use super::hosts::target_default;
 use super::tls::{SslMode, TlsSettings};
+use hosts::NamedHosts;
+use items::{canonical_keyword, take_value};
 
 /// What a connection string means; its `Debug` form hides the password.
 #[derive(Debug, Clone)]
@@ -22,6 +28,9 @@ pub struct ConnectionSettings {
     pub config: tokio_postgres::Config,
     /// How the connection is encrypted.
     pub tls: TlsSettings,
+    /// Where the tables are looked for, in the form of PostgreSQL's `search_path`; what the role
+    /// and the database have set if this is none.
+    pub search_path: Option<String>,
 }
 
 impl FromStr for ConnectionSettings {
@@ -70,6 +79,9 @@ pub enum ConnectionStringError {
     /// There is no host to connect to.
     #[error("the host is missing")]
     MissingHost,
+    /// Which port belongs to which host can't be told.
+    #[error("give one port for all hosts, or one for each")]
+    Ports,
     /// A root certificate that would verify nothing, or not what its name says.
     #[error("a root certificate verifies nothing unless the SSL mode is {0}")]
     RootCertificate(&'static str),
@@ -85,11 +97,12 @@ pub enum ConnectionStringError {
 }
 
 const ACCEPTED_KEYWORDS: &str = "Host, Port, Database, Username, Password, SSL Mode, \
-    Root Certificate, SSL Certificate, SSL Key, Timeout, Keepalive, Application Name (and, without effect, settings of Npgsql's own pool and buffers)";
+    Root Certificate, SSL Certificate, SSL Key, Timeout, Keepalive, Application Name, Search Path, \
+    Target Session Attributes, Load Balance Hosts (and, without effect, settings of Npgsql's own pool and buffers)";
 
 const ACCEPTED_PARAMETERS: &str = "host, hostaddr, port, user, password, dbname, sslmode, \
     sslrootcert, sslcert, sslkey, application_name, options, connect_timeout, tcp_user_timeout, keepalives, keepalives_idle, \
-    keepalives_interval, keepalives_retries, target_session_attrs, load_balance_hosts, \
+    keepalives_interval, keepalives_retries, target_session_attrs, load_balance_hosts, search_path, \
     channel_binding, sslnegotiation";
 
 /// Keywords that tune the .NET client itself and mean nothing to the database or to durability.
@@ -109,7 +122,7 @@ pub fn parse(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
     } else {
         parse_keywords(text)?
     };
-    let ConnectionSettings { config, tls } = &mut settings;
+    let ConnectionSettings { config, tls, .. } = &mut settings;
     if config.get_hosts().is_empty() {
         // A certificate may be for an address as well as for a name.
         for address in config.get_hostaddrs().to_vec() {
@@ -162,6 +175,7 @@ fn parse_url(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
     // What tokio-postgres doesn't know is taken out here: it has no certificates, and three of the
     // six modes.
     let mut tls = TlsSettings::default();
+    let (mut search_path, mut target) = (None, None);
     let mut passed_on = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -173,6 +187,8 @@ fn parse_url(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
         }
         match name {
             "sslmode" => tls.mode = parse_ssl_mode(name, value)?,
+            "target_session_attrs" => target = Some(parse_as(name, value, hosts::parse_target)?),
+            "search_path" => search_path = decode(name, value, "a list of schemas")?,
             "sslrootcert" => tls.root_certificate = parse_path(name, value)?,
             "sslcert" => tls.client_certificate = parse_path(name, value)?,
             "sslkey" => tls.client_key = parse_path(name, value)?,
@@ -180,23 +196,48 @@ fn parse_url(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
         }
     }
     let url = format!("{address}?{}", passed_on.join("&"));
-    let config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        ConnectionStringError::Url(cause)
-    })?;
+    let mut config: tokio_postgres::Config =
+        url.parse().map_err(|error: tokio_postgres::Error| {
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            ConnectionStringError::Url(cause)
+        })?;
     if config.get_ssl_negotiation() == SslNegotiation::Direct {
         let (keyword, expected) = ("sslnegotiation".to_owned(), "postgres");
         return Err(ConnectionStringError::Value { keyword, expected });
     }
-    Ok(ConnectionSettings { config, tls })
+    let ports = config.get_ports().len();
+    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+    if ports > 1 && ports != hosts {
+        return Err(ConnectionStringError::Ports);
+    }
+    config.target_session_attrs(target.unwrap_or_else(|| target_default(&config)));
+    Ok(ConnectionSettings { config, tls, search_path })
 }
 
 /// The path of a file in a parameter of a URL.
 fn parse_path(keyword: &str, value: &str) -> Result<Option<PathBuf>, ConnectionStringError> {
-    let path = percent_decode_str(value).decode_utf8().map_err(|_| {
-        ConnectionStringError::Value { keyword: keyword.to_owned(), expected: "the path of a file" }
-    })?;
-    Ok((!path.is_empty()).then(|| PathBuf::from(path.as_ref())))
+    Ok(decode(keyword, value, "the path of a file")?.map(PathBuf::from))
+}
+
+/// The text in a parameter of a URL, if there is any.
+fn decode(
+    keyword: &str,
+    value: &str,
+    expected: &'static str,
+) -> Result<Option<String>, ConnectionStringError> {
+    let text = percent_decode_str(value).decode_utf8();
+    let text =
+        text.map_err(|_| ConnectionStringError::Value { keyword: keyword.to_owned(), expected })?;
+    Ok((!text.is_empty()).then(|| text.into_owned()))
+}
+
+fn parse_as<T>(
+    keyword: &str,
+    value: &str,
+    parse: impl FnOnce(&str) -> Result<T, &'static str>,
+) -> Result<T, ConnectionStringError> {
+    let keyword = keyword.to_owned();
+    parse(value).map_err(|expected| ConnectionStringError::Value { keyword, expected })
 }
 
 fn lists(names: &str, name: &str) -> bool {
@@ -204,8 +245,12 @@ fn lists(names: &str, name: &str) -> bool {
 }
 
 fn parse_keywords(text: &str) -> Result<ConnectionSettings, ConnectionStringError> {
-    let mut settings =
-        ConnectionSettings { config: tokio_postgres::Config::new(), tls: TlsSettings::default() };
+    let mut settings = ConnectionSettings {
+        config: tokio_postgres::Config::new(),
+        tls: TlsSettings::default(),
+        search_path: None,
+    };
+    let mut named = NamedHosts::default();
     let mut seen: Vec<String> = Vec::new();
     let mut rest = text;
     let mut position = 0;
@@ -228,7 +273,7 @@ fn parse_keywords(text: &str) -> Result<ConnectionSettings, ConnectionStringErro
         }
         // Right after a password, an unknown keyword is most likely the rest of that password.
         let follows_password = seen.last().is_some_and(|previous| previous == "password");
-        match apply(&mut settings, keyword, &meaning, &value) {
+        match apply(&mut settings, &mut named, keyword, &meaning, &value) {
             Err(ConnectionStringError::UnknownKeyword { .. }) if follows_password => {
                 return Err(ConnectionStringError::NotAnItem(position));
             }
@@ -236,52 +281,19 @@ fn parse_keywords(text: &str) -> Result<ConnectionSettings, ConnectionStringErro
         }
         seen.push(meaning);
     }
+    let config = &mut settings.config;
+    named.apply(config)?;
+    if !seen.iter().any(|meaning| meaning == TARGET) {
+        config.target_session_attrs(target_default(config));
+    }
     Ok(settings)
 }
 
-/// One name for each keyword, whatever its spelling.
-fn canonical_keyword(keyword: &str) -> String {
-    let compact = keyword.replace(' ', "").to_ascii_lowercase();
-    match compact.as_str() {
-        "server" => "host".to_owned(),
-        "db" => "database".to_owned(),
-        "user" | "userid" => "username".to_owned(),
-        "pwd" => "password".to_owned(),
-        _ => compact,
-    }
-}
-
-/// Splits the value off the front of the text behind a `=`.
-fn take_value<'text>(
-    keyword: &str,
-    text: &'text str,
-) -> Result<(String, &'text str), ConnectionStringError> {
-    let text = text.trim_start();
-    let Some(quote) = text.chars().next().filter(|first| matches!(first, '\'' | '"')) else {
-        let end = text.find(';').unwrap_or(text.len());
-        return Ok((text[..end].trim_end().to_owned(), &text[end..]));
-    };
-    let not_closed = || ConnectionStringError::Quote(keyword.to_owned());
-    let mut value = String::new();
-    let mut rest = &text[1..];
-    loop {
-        let (part, after) = rest.split_once(quote).ok_or_else(not_closed)?;
-        value.push_str(part);
-        match after.strip_prefix(quote) {
-            Some(after_pair) => {
-                value.push(quote);
-                rest = after_pair;
-            }
-            None if after.trim_start().is_empty() || after.trim_start().starts_with(';') => {
-                return Ok((value, after.trim_start()));
-            }
-            None => return Err(not_closed()),
-        }
-    }
-}
+const TARGET: &str = "targetsessionattributes";
 
 fn apply(
     settings: &mut ConnectionSettings,
+    named: &mut NamedHosts,
     keyword: &str,
     meaning: &str,
     value: &str,
@@ -291,21 +303,21 @@ fn apply(
         let parsed = value.parse::<u64>().ok().filter(|seconds| *seconds <= 3600);
         parsed.map(Duration::from_secs).ok_or_else(|| wrong(expected))
     };
-    let ConnectionSettings { config, tls } = settings;
+    let ConnectionSettings { config, tls, search_path } = settings;
     // Npgsql takes a keyword without a value for one that was not given.
     match meaning {
         known if lists(WITHOUT_EFFECT, known) => {}
         "host" | "port" | "database" | "username" | "password" | "sslmode" | "timeout"
         | "keepalive" | "applicationname" | "rootcertificate" | "sslcertificate" | "sslkey"
+        | "searchpath" | TARGET | "loadbalancehosts"
             if value.is_empty() => {}
-        "host" if value.contains([' ', ',', '=', '@']) => {
-            return Err(wrong("one host name, IP address or socket directory"));
+        "host" => named.set_hosts(value).map_err(wrong)?,
+        "port" => named.set_ports(value).map_err(wrong)?,
+        TARGET => drop(config.target_session_attrs(hosts::parse_target(value).map_err(wrong)?)),
+        "loadbalancehosts" => {
+            config.load_balance_hosts(hosts::parse_balance(value).map_err(wrong)?);
         }
-        "host" => drop(config.host(value)),
-        "port" => match value.parse::<u16>() {
-            Ok(port) if port > 0 => drop(config.port(port)),
-            _ => return Err(wrong("a port from 1 to 65535")),
-        },
+        "searchpath" => *search_path = Some(value.to_owned()),
         "database" => drop(config.dbname(value)),
         "username" => drop(config.user(value)),
         "password" => drop(config.password(value)),

@@ -20,6 +20,13 @@ pub(super) fn is_tls_failure(error: &tokio_postgres::Error) -> bool {
     rustls_error(error).is_some_and(is_disagreement)
 }
 
+/// Whether this was the wrong server: one that takes no writes where one that does was asked for.
+pub(super) fn is_read_only_server(error: &tokio_postgres::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    // The driver's words rather than its kind: a socket without permission has the same kind.
+    cause.is_some_and(|cause| cause.to_string() == "database does not allow writes")
+}
+
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(database) = error.as_db_error() else {
@@ -55,6 +62,8 @@ fn on_this_side(error: &tokio_postgres::Error) -> StoreError {
     }
     let cause = if is_tls_failure(error) {
         Cause::Encryption
+    } else if is_read_only_server(error) {
+        Cause::ReadOnly
     } else if error.is_closed() || is_io(error) {
         Cause::Unreachable
     } else if is(&["authentication error"]) {

@@ -18,6 +18,7 @@ use crate::error::{OpenError, StoreError};
 
 use super::PostgresOptions;
 use super::connect::{Connector, Link};
+use super::hosts;
 use super::statements::Statement;
 
 /// The server's own limit lies behind the caller's, so that it only ever ends what nobody waits
@@ -45,6 +46,7 @@ pub(super) struct Connections {
     /// What begins a transaction where a connection doesn't keep its settings.
     begin_pooled: Arc<str>,
     call_timeout: Duration,
+    has_several_hosts: bool,
 }
 
 impl Connections {
@@ -52,7 +54,7 @@ impl Connections {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
         let call_timeout = options.call_timeout;
         let settings = session_settings(call_timeout);
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link::new(&options.connection));
         let manager = Manager::from_connect(
             with_timeouts(options.connection.config.clone(), call_timeout),
             Connector::new(&options.connection, &settings, link.clone())?,
@@ -70,7 +72,8 @@ impl Connections {
             .build()
             .map_err(|error| OpenError::Configuration(format!("connection pool: {error}")))?;
         let begin_pooled = begin_with(&settings).into();
-        Ok(Self { pool, link, begin_pooled, call_timeout })
+        let has_several_hosts = hosts::are_several(&options.connection.config);
+        Ok(Self { pool, link, begin_pooled, call_timeout, has_several_hosts })
     }
 
     /// Runs `work` until its deadline.
@@ -80,7 +83,13 @@ impl Connections {
     ) -> Result<T, E> {
         match tokio::time::timeout(self.call_timeout, work).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::timeout(self.call_timeout).into()),
+            Err(_) => {
+                if self.has_several_hosts {
+                    // Others lead to the same silent server; each would cost one call its deadline.
+                    self.pool.retain(|_, _| false);
+                }
+                Err(StoreError::timeout(self.call_timeout).into())
+            }
         }
     }
 
@@ -88,7 +97,8 @@ impl Connections {
     pub(super) async fn session(&self) -> Result<Session, StoreError> {
         let object = self.pool.get().await?;
         // Asked afterwards, because what opens a connection finds it out.
-        let begin_pooled = self.link.is_pooled().then(|| self.begin_pooled.clone());
+        let begin = || self.link.schema.begin().unwrap_or_else(|| self.begin_pooled.clone());
+        let begin_pooled = self.link.is_pooled().then(begin);
         Ok(Session { object: Some(object), begin_pooled })
     }
 
@@ -146,6 +156,16 @@ impl Connections {
         }
         sessions.into_iter().for_each(Session::release);
         Ok(())
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// See [`SchemaChoice::pin`](super::schema::SchemaChoice::pin). Connections that were not told are closed.
+    pub(super) fn pin_schema(&self, schema: &str) {
+        self.link.schema.pin(schema, &self.begin_pooled);
+        self.pool.retain(|_, _| false);
     }
 
     pub(super) fn call_timeout(&self) -> Duration {

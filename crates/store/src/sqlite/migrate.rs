@@ -24,11 +24,20 @@ const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (\
 const HAS_TABLE: &str =
     "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'";
 
-const APPLIED: &str =
-    "SELECT version, checksum, applied_at FROM schema_migrations ORDER BY version";
+const HAS_OLDEST: &str =
+    "SELECT count(*) FROM pragma_table_info('schema_migrations') WHERE name = 'oldest_program'";
 
-const RECORD: &str =
-    "INSERT INTO schema_migrations (version, checksum, applied_at) VALUES (?1, ?2, ?3)";
+const ADD_OLDEST: &str = "ALTER TABLE schema_migrations ADD COLUMN oldest_program INTEGER";
+
+const APPLIED: &str = "SELECT version, checksum, applied_at, oldest_program FROM schema_migrations \
+    ORDER BY version";
+
+/// Where no migration has said yet which programs can live with it.
+const APPLIED_BEFORE: &str =
+    "SELECT version, checksum, applied_at, NULL FROM schema_migrations ORDER BY version";
+
+const RECORD: &str = "INSERT INTO schema_migrations (version, checksum, applied_at, oldest_program) \
+    VALUES (?1, ?2, ?3, ?4)";
 
 /// Reads and changes the schema of one file.
 #[derive(Debug, Clone)]
@@ -114,6 +123,13 @@ pub(super) fn in_file(path: &Path, error: OpenError) -> OpenError {
     }
 }
 
+/// Fails when something out of `known` is missing. Changes nothing.
+pub(super) fn check(connection: &Connection, known: &[Migration]) -> Result<(), OpenError> {
+    let applied = applied(connection)?;
+    let pending = pending(known, &applied)?;
+    MigrationStatus { applied, pending }.check()
+}
+
 /// Applies what is missing out of `known`; the answer names it. Each migration is one transaction.
 pub(super) fn run(
     connection: &mut Connection,
@@ -132,7 +148,8 @@ fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>, StoreError>
     if tables == 0 {
         return Ok(Vec::new());
     }
-    let mut statement = connection.prepare(APPLIED)?;
+    let statement = if has_oldest(connection)? { APPLIED } else { APPLIED_BEFORE };
+    let mut statement = connection.prepare(statement)?;
     let mut rows = statement.query([])?;
     let mut applied = Vec::new();
     while let Some(row) = rows.next()? {
@@ -140,9 +157,14 @@ fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>, StoreError>
             version: row.get(0)?,
             checksum: row.get(1)?,
             applied_at: row::time(row, 2)?,
+            oldest_program: row.get(3)?,
         });
     }
     Ok(applied)
+}
+
+fn has_oldest(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    connection.query_row(HAS_OLDEST, [], |row| row.get::<_, i64>(0)).map(|columns| columns > 0)
 }
 
 /// The mark goes into the file with its first tables: one without both is taken for new.
@@ -150,7 +172,11 @@ fn apply(connection: &mut Connection, migration: &Migration) -> Result<(), rusql
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.execute_batch(CREATE_TABLE)?;
+    if !has_oldest(&transaction)? {
+        transaction.execute_batch(ADD_OLDEST)?;
+    }
     transaction.execute_batch(migration.sql)?;
-    transaction.execute(RECORD, (migration.version, migration.checksum(), row::now()))?;
+    let oldest = migration.oldest_program();
+    transaction.execute(RECORD, (migration.version, migration.checksum(), row::now(), oldest))?;
     transaction.commit()
 }

@@ -194,3 +194,14 @@ async fn a_lock_that_is_never_freed_ends_the_wait() {
         _ = connection => panic!("the connection ended"),
     }
 }
+
+#[test]
+fn every_file_that_is_new_says_which_programs_can_live_with_it() {
+    // Files that were there before they had to.
+    let before = ["001_initial_schema", "002_clocks_and_ids"];
+    let files = MIGRATIONS.iter().chain(synckit_store::sqlite::migrate::MIGRATIONS);
+    for file in files.filter(|file| !before.contains(&file.version)) {
+        let line = "-- Oldest program: ";
+        assert!(file.sql.contains(line), "{}: add a line `{line}NNN`", file.version);
+    }
+}

@@ -272,7 +272,9 @@ async fn a_newer_schema_and_an_edited_migration_are_refused() {
         rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     };
     drop(open_file(&path).await.unwrap());
-    change("INSERT INTO schema_migrations VALUES ('999_of_tomorrow', 0, 'sum')");
+    change(
+        "INSERT INTO schema_migrations (version, applied_at, checksum) VALUES ('999_of_tomorrow', 0, 'sum')",
+    );
     let error = open_file(&path).await.unwrap_err();
     assert!(matches!(error, OpenError::Schema(_)), "{error}");
     let text = error.to_string();

@@ -1,4 +1,4 @@
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, LoadBalanceHosts, TargetSessionAttrs};
 
 use super::*;
 
@@ -155,4 +155,63 @@ fn a_string_without_a_host_is_refused() {
     }
     assert!(parse("postgres://u@/d?host=/var/run/postgresql").is_ok());
     assert!(parse("Host=/var/run/postgresql;Username=u").is_ok());
+}
+
+#[track_caller]
+fn check_hosts(text: &str, expected: &[(&str, u16)], target: TargetSessionAttrs) {
+    let settings = parse(text).unwrap().config;
+    let hosts = expected.iter().map(|(host, _)| match host.starts_with('/') {
+        true => Host::Unix(host.into()),
+        false => Host::Tcp((*host).to_owned()),
+    });
+    assert_eq!(settings.get_hosts(), hosts.collect::<Vec<_>>(), "{text}");
+    let ports: Vec<u16> = expected.iter().map(|(_, port)| *port).collect();
+    assert_eq!(settings.get_ports(), ports, "{text}");
+    assert_eq!(settings.get_target_session_attrs(), target, "{text}");
+}
+
+#[test]
+fn several_hosts_may_be_named_in_both_forms() {
+    let expected = &[("a", 5432), ("b", 5433)];
+    for (text, target) in [
+        ("Host=a, b:5433", TargetSessionAttrs::ReadWrite),
+        ("Port=5432, 5433;Host=a,b", TargetSessionAttrs::ReadWrite),
+        ("Host=a,b:5433;Target Session Attributes=any", TargetSessionAttrs::Any),
+        ("postgres://u@a,b:5433/d", TargetSessionAttrs::ReadWrite),
+        ("postgres://a:5432,b:5433/d?target_session_attrs=any", TargetSessionAttrs::Any),
+    ] {
+        check_hosts(text, expected, target);
+    }
+    let three = &[("::1", 7), ("/run/pg", 6), ("10.0.0.1", 6)];
+    check_hosts("Host=[::1]:7,/run/pg,10.0.0.1;Port=6", three, TargetSessionAttrs::ReadWrite);
+    check_hosts("Host=::1", &[("::1", 5432)], TargetSessionAttrs::Any);
+    check_hosts("Host=h;TargetSessionAttributes=ReadWrite", &[("h", 5432)], READ_WRITE);
+    check_hosts("postgres://h:1/?target_session_attrs=primary", &[("h", 1)], READ_WRITE);
+    let balanced = parse("Host=a,b;Load Balance Hosts=true").unwrap().config;
+    assert_eq!(balanced.get_load_balance_hosts(), LoadBalanceHosts::Random);
+}
+
+const READ_WRITE: TargetSessionAttrs = TargetSessionAttrs::ReadWrite;
+
+#[test]
+fn hosts_that_make_no_sense_are_refused() {
+    check_refused("Host=a,,hush", "the value of `Host` must be one host name");
+    check_refused("Host=a,hush:0", "the value of `Host` must be one host name");
+    check_refused("Host=a,b;Port=1,2,3", "give one port for all hosts, or one for each");
+    check_refused("postgres://a:1,b:2,c:3/d?port=4", "give one port for all hosts");
+    let target = "must be any, read-write or primary";
+    check_refused("Host=h;Target Session Attributes=hush", "the value of `Target Session Attri");
+    for text in ["postgres://h/?target_session_attrs=standby", "Host=h;TargetSessionAttributes=x"] {
+        assert!(parse(text).unwrap_err().to_string().contains(target));
+    }
+}
+
+#[test]
+fn the_schemas_to_look_into_may_be_named_in_both_forms() {
+    let path = |text| parse(text).unwrap().search_path;
+    assert_eq!(path("Host=h"), None);
+    let quoted = "Host=h;Search Path='\"$user\", ours'";
+    assert_eq!(path(quoted).as_deref(), Some("\"$user\", ours"));
+    assert_eq!(path("Host=h;SearchPath=ours,public").as_deref(), Some("ours,public"));
+    assert_eq!(path("postgres://h/d?search_path=ours%2Cpublic").as_deref(), Some("ours,public"));
 }
