@@ -109,6 +109,21 @@ impl Service {
         kill_process(self.pid, signal).expect("the program runs");
     }
 
+    /// The processes that the program has started and that have not ended.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let entries = std::fs::read_dir("/proc").expect("/proc lists processes");
+        let pid_of_child = |entry: std::fs::DirEntry| {
+            let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+            // A process that ends meanwhile has no file any more.
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The command name may contain spaces; after it come the state and the parent.
+            let (_, fields) = stat.rsplit_once(") ")?;
+            let parent = fields.split(' ').nth(1)?.parse().ok().and_then(Pid::from_raw)?;
+            (parent == self.pid).then_some(pid)
+        };
+        entries.flatten().filter_map(pid_of_child).collect()
+    }
+
     /// Sends `signal` and waits for the end; the directory stays.
     pub(crate) async fn stop(mut self, signal: Signal) {
         self.tell_to_stop(signal);
