@@ -92,6 +92,8 @@ pub struct StorageConfig {
     pub provider: StorageProvider,
     /// How long a write is held while the database is gone, before it is refused as retryable.
     pub write_hold: Duration,
+    /// Bytes of edits that may be under way at a time, over all documents; at least 1.
+    pub in_flight_bytes: usize,
     /// When documents get snapshots and what happens to the edits these cover.
     pub compaction: CompactionConfig,
     /// The bus to other nodes, if there are any.
@@ -149,9 +151,9 @@ pub struct PostgreSqlConfig {
     pub connection: ConnectionSettings,
     /// Connections opened at start; at most `pool_max`.
     pub pool_min: usize,
-    /// Most connections open at a time; at least 1.
+    /// Most connections open at a time; more than `lanes`.
     pub pool_max: usize,
-    /// Commits in flight at a time; at least 1.
+    /// Commits in flight at a time, each on a connection that nothing else uses; at least 1.
     pub lanes: usize,
 }
 

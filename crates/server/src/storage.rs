@@ -15,26 +15,42 @@ const MEMORY_LANES: usize = 1;
 /// One thread writes, but while it does the next batch is made ready.
 const SQLITE_LANES: usize = 2;
 
+/// One less than it has connections that read.
+const SQLITE_LOADS: usize = 3;
+
 /// A back end with how many writers it serves best.
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) provider: Arc<dyn StorageProvider>,
     pub(crate) lanes: usize,
+    /// How many documents are read at once.
+    pub(crate) loads: usize,
+}
+
+/// Documents that are read at once at most, for all rooms of a node: enough to keep a processor
+/// busy while the store makes the next, few enough that other reads find their turn.
+const LOADS_AT_ONCE: usize = 4;
+
+/// Of the connections for reads one is left to everything but loads, where there are two.
+fn loads_with(readers: usize) -> usize {
+    readers.saturating_sub(1).clamp(1, LOADS_AT_ONCE)
 }
 
 /// Makes the back end that the configuration names. Nothing is connected yet.
 pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, OpenError> {
     Ok(match config {
         config::StorageProvider::InMemory => {
-            Storage { provider: Arc::new(MemoryProvider::new()), lanes: MEMORY_LANES }
+            let provider = Arc::new(MemoryProvider::new());
+            Storage { provider, lanes: MEMORY_LANES, loads: LOADS_AT_ONCE }
         }
         config::StorageProvider::Sqlite(path) => {
             let provider = SqliteProvider::new(SqliteOptions::new(path));
-            Storage { provider: Arc::new(provider), lanes: SQLITE_LANES }
+            Storage { provider: Arc::new(provider), lanes: SQLITE_LANES, loads: SQLITE_LOADS }
         }
         config::StorageProvider::PostgreSql(postgres) => {
             let provider = PostgresProvider::new(&postgres_options(postgres))?;
-            Storage { provider: Arc::new(provider), lanes: postgres.lanes }
+            let loads = loads_with(postgres.pool_max.saturating_sub(postgres.lanes));
+            Storage { provider: Arc::new(provider), lanes: postgres.lanes, loads }
         }
     })
 }
@@ -43,6 +59,7 @@ pub(crate) fn postgres_options(config: &config::PostgreSqlConfig) -> PostgresOpt
     PostgresOptions {
         pool_min: config.pool_min,
         pool_max: config.pool_max,
+        writers: config.lanes,
         ..PostgresOptions::new(config.connection.clone())
     }
 }

@@ -92,18 +92,21 @@ settings! {
         "The PostgreSQL database; required by the provider postgresql.";
     POSTGRES_POOL_MAX: usize = "storage.postgresql.pool_max",
         ["STORAGE__POSTGRESQL__POOL_MAX", "DB_POOL_MAX"],
-        Some("10"), Public, Whole(1..=1000),
-        "Most database connections open at a time.";
+        Some("10"), Public, Whole(2..=1000),
+        "Most database connections open at a time: one for each lane, the rest for reads.";
     POSTGRES_POOL_MIN: usize = "storage.postgresql.pool_min",
         ["STORAGE__POSTGRESQL__POOL_MIN", "DB_POOL_MIN"],
         Some("2"), Public, Whole(0..=1000),
         "Database connections opened at start; at most pool_max.";
     POSTGRES_LANES: usize = "storage.postgresql.lanes", ["STORAGE__POSTGRESQL__LANES"],
         Some("2"), Public, Whole(1..=16),
-        "Commits in flight at a time.";
+        "Commits in flight at a time, each on a connection of its own; less than pool_max.";
     WRITE_HOLD: Duration = "storage.write_hold_ms", ["STORAGE__WRITE_HOLD_MS"],
         Some("4000"), Public, Milliseconds(0..=600_000),
         "How long a write is held while the database is gone, before it is refused as retryable.";
+    IN_FLIGHT_BYTES: usize = "storage.in_flight_bytes", ["STORAGE__IN_FLIGHT_BYTES"],
+        Some("256MiB"), Public, Bytes(1024 * 1024..=64 * GIB),
+        "Bytes of edits under way at a time, from reading them to their answers.";
     SNAPSHOT_DELTAS: u64 = "storage.snapshot_deltas", ["STORAGE__SNAPSHOT_DELTAS"],
         Some("1000"), Public, Whole(10..=1_000_000),
         "Stored edits after which a document gets a new snapshot.";

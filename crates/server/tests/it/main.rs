@@ -1,6 +1,8 @@
 //! The server as a process, with clients, a database and a network that misbehave:
 //!
 //! - [`outages`]: the database dies, stops, hangs and comes back, under load
+//! - [`readiness`]: what keeps edits from being stored is told, and that it is over
+//! - [`crowds`]: more edits and documents at once than the database takes
 //! - [`lost_replies`]: the database stores, and the network loses its answer
 //! - [`two_servers`]: two servers write the same documents of one database
 //! - [`shutdown`]: SIGTERM under load, with edits under way, with a client that never reads
@@ -24,6 +26,7 @@ mod compaction;
 mod connections;
 mod cors;
 mod credentials;
+mod crowds;
 mod documents;
 mod embedding;
 mod hostile;
@@ -32,6 +35,7 @@ mod lost_replies;
 mod messages;
 mod outages;
 mod random;
+mod readiness;
 mod setup;
 mod shutdown;
 mod slow_readers;

@@ -45,7 +45,8 @@ impl Link {
     }
 }
 
-/// Connects on behalf of the pool.
+/// Connects on behalf of the pools.
+#[derive(Clone)]
 pub(super) struct Connector {
     tls: MakeRustlsConnect,
     mode: SslMode,
@@ -71,6 +72,11 @@ impl Connector {
         );
         let tls = tls::connector(&settings.tls)?;
         Ok(Self { tls, mode: settings.tls.mode, set_up, link })
+    }
+
+    /// As connections are encrypted.
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
     }
 
     async fn open(&self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
