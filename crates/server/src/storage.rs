@@ -28,13 +28,9 @@ pub(crate) struct Storage {
 }
 
 /// Documents that are read at once at most, for all rooms of a node: enough to keep a processor
-/// busy while the store makes the next, few enough that other reads find their turn.
+/// busy while the store makes the next, few enough that other reads find their turn: each waits for
+/// one call, as connections are given out in turn.
 const LOADS_AT_ONCE: usize = 4;
-
-/// Of the connections for reads one is left to everything but loads, where there are two.
-fn loads_with(readers: usize) -> usize {
-    readers.saturating_sub(1).clamp(1, LOADS_AT_ONCE)
-}
 
 /// Makes the back end that the configuration names. Nothing is connected yet.
 pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, OpenError> {
@@ -49,7 +45,8 @@ pub(crate) fn from_config(config: &config::StorageProvider) -> Result<Storage, O
         }
         config::StorageProvider::PostgreSql(postgres) => {
             let provider = PostgresProvider::new(&postgres_options(postgres))?;
-            let loads = loads_with(postgres.pool_max.saturating_sub(postgres.lanes));
+            let readers = postgres.pool_max.saturating_sub(postgres.lanes);
+            let loads = readers.clamp(1, LOADS_AT_ONCE);
             Storage { provider: Arc::new(provider), lanes: postgres.lanes, loads }
         }
     })

@@ -11,18 +11,13 @@ use crate::setup::{http_get, start_server, until};
 /// Edits of each document that is opened.
 const TAIL: usize = 900;
 
-/// Documents that are opened at once. `SYNCKIT_CROWD` makes them more.
+/// Documents that are opened at once.
 const CROWD: usize = 200;
 
 const CLIENTS: usize = 20;
 
 /// How soon an edit is acknowledged meanwhile.
 const ACK_WITHIN: Duration = Duration::from_millis(500);
-
-fn crowd() -> usize {
-    let asked = std::env::var("SYNCKIT_CROWD").ok();
-    asked.map_or(CROWD, |number| number.parse().expect("a number"))
-}
 
 /// Makes documents as alike as copies.
 async fn copy(database: &Database, document: &str, copies: usize) {
@@ -57,17 +52,16 @@ async fn those_who_open_documents_keep_nobody_from_writing() {
     let server = start_server(&database.url(), &settings).await;
     let mut writer = Client::connect(server.address()).await;
     write(&mut writer, "doc", TAIL).await;
-    let crowd = crowd();
-    copy(&database, "doc", crowd).await;
+    copy(&database, "doc", CROWD).await;
 
     let mut openings = JoinSet::new();
     for part in 0..CLIENTS {
         let mut client = Client::connect(server.address()).await;
         openings.spawn(async move {
-            for number in (1 + part..=crowd).step_by(CLIENTS) {
+            for number in (1 + part..=CROWD).step_by(CLIENTS) {
                 client.ask(&format!("doc-{number}")).await;
             }
-            for number in (1 + part..=crowd).step_by(CLIENTS) {
+            for number in (1 + part..=CROWD).step_by(CLIENTS) {
                 client.expect_state(&format!("doc-{number}")).await;
             }
         });
@@ -83,7 +77,7 @@ async fn those_who_open_documents_keep_nobody_from_writing() {
     }
     assert!(acks > 10, "{acks} edits only while documents were opened");
     assert!(worst < ACK_WITHIN, "an edit was acknowledged after {worst:?}");
-    println!("{crowd} documents: the slowest of {acks} acknowledgements took {worst:?}");
+    println!("{CROWD} documents: the slowest of {acks} acknowledgements took {worst:?}");
     while let Some(opened) = openings.join_next().await {
         opened.expect("all documents open");
     }
