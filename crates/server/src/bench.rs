@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::cli::BenchFlags;
 use crate::config::{Config, StorageConfig};
 use crate::rooms::committer::{Committer, Ticket};
+use crate::rooms::gate::Gate;
 use crate::rooms::loader;
 use crate::storage;
 
@@ -43,7 +44,8 @@ async fn run_store(config: &StorageConfig, load: &Load<'_>) -> Result<String, Er
     let provider = storage.provider;
     provider.initialize().await?;
     let tasks = TaskTracker::new();
-    let committer = Committer::start(&provider, storage.lanes, config.write_hold, &tasks);
+    let gate = Gate::start(&provider, &tasks);
+    let committer = Committer::start(&provider, &gate, storage.lanes, config.write_hold, &tasks);
     let path = Lanes { committer, provider: Arc::clone(&provider) };
     store::run(&*provider, storage.lanes, &path, load).await
 }
@@ -60,7 +62,7 @@ impl Path for Lanes {
         let (reply, mut answers) = mpsc::channel(1);
         let lane = self.committer.lane(&document);
         let (id, deltas, since) = (TicketId(1), vec![delta], Instant::now());
-        let ticket = Ticket { document, id, deltas, since, reply };
+        let ticket = Ticket { document, id, deltas, since, place: None, reply };
         lane.send(ticket).await.map_err(|_| Error::Server("the lane ended".to_owned()))?;
         match answers.recv().await {
             Some(Input::Stored { .. }) => Ok(()),

@@ -97,6 +97,8 @@ pub struct StorageConfig {
     /// Bytes of the newest edits that a node keeps, to store them again when another server of the
     /// database takes over without them.
     pub failover_keep_bytes: usize,
+    /// Bytes of edits that may be under way at a time, over all documents; at least 1.
+    pub in_flight_bytes: usize,
     /// When documents get snapshots and what happens to the edits these cover.
     pub compaction: CompactionConfig,
     /// The bus to other nodes, if there are any.
@@ -154,9 +156,9 @@ pub struct PostgreSqlConfig {
     pub connection: ConnectionSettings,
     /// Connections opened at start; at most `pool_max`.
     pub pool_min: usize,
-    /// Most connections open at a time; at least 1.
+    /// Most connections open at a time; more than `lanes`.
     pub pool_max: usize,
-    /// Commits in flight at a time; at least 1.
+    /// Commits in flight at a time, each on a connection that nothing else uses; at least 1.
     pub lanes: usize,
 }
 

@@ -1,17 +1,20 @@
 //! An edit from the mailbox of its room to the commit, and out again to the outboxes.
 //!
 //! Owns the rooms that are open on this node (`hub`), the task of each (`task`, with its `mailbox`,
-//! `windows` and `fan_out`), what they share (`services`: the lanes of `committer`, `compactor`),
-//! and how documents are read (`loader`). Must not know sockets, frames or HTTP.
+//! `windows` and `fan_out`), what they share (`services`: the lanes of `committer`, `compactor`,
+//! the `gate` before a store that is away), and how documents are read (`loads`, `loader`). Must not know sockets, frames or HTTP.
 
 mod backoff;
 pub(crate) mod committer;
 pub(crate) mod compactor;
 mod fan_out;
+pub(crate) mod gate;
 pub(crate) mod hub;
 mod input;
 pub(crate) mod loader;
-mod mailbox;
+pub(crate) mod loads;
+pub(crate) mod mailbox;
+mod opening;
 pub(crate) mod services;
 mod task;
 mod windows;
@@ -48,6 +51,13 @@ impl Rooms {
         })
     }
 
+    /// Why edits can't be stored, as far as rooms and lanes have found out.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let Services { gate, committer, .. } = &*self.services;
+        let outage = gate.writes_outage().map(|outage| outage.error.to_string());
+        outage.or_else(|| committer.complaint())
+    }
+
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
         self.services.hub.rooms_open()
@@ -73,7 +83,7 @@ impl OpenRooms for Rooms {
     }
 
     async fn stored(&self, document: &DocumentId) -> Result<Document, StoreError> {
-        let loaded = loader::load(self.services.provider.documents(), document).await?;
+        let loaded = self.services.loads.whole(document).await?;
         Ok(loaded.snapshot.document)
     }
 }

@@ -24,7 +24,10 @@ use crate::nodes::{OpenRooms, Peers};
 use crate::rooms::Rooms;
 use crate::rooms::committer::Committer;
 use crate::rooms::compactor::Compactor;
+use crate::rooms::gate::Gate;
 use crate::rooms::hub::Hub;
+use crate::rooms::loads::Loads;
+use crate::rooms::mailbox::EditBudget;
 use crate::rooms::services::Services;
 use crate::shutdown::Shutdown;
 use crate::storage::{self, Storage};
@@ -89,8 +92,10 @@ impl Server {
         let storage = open_storage(&config.storage, &listeners).await?;
         let durability = storage.provider.documents().durability();
         let shutdown = Shutdown::default();
+        let gate = Gate::start(&storage.provider, &shutdown.lanes);
         let committer = Committer::start(
             &storage.provider,
+            &gate,
             storage.lanes,
             config.storage.write_hold,
             &shutdown.lanes,
@@ -98,6 +103,7 @@ impl Server {
         let node = NodeId::new(&uuid::Uuid::new_v4().simple().to_string());
         let compactor = Compactor::start(
             Arc::clone(&storage.provider),
+            gate.clone(),
             node.clone(),
             config.storage.compaction.clone(),
             shutdown.drain.clone(),
@@ -112,9 +118,11 @@ impl Server {
             Arc::new(Peers::new(Arc::clone(&bus), Arc::clone(&provider), is_shared, identity));
         let limits = limits(&config);
         let rooms = Arc::new(Rooms::new(Services {
-            hub: Hub::new(bus),
-            provider: Arc::clone(&provider),
+            hub: Hub::new(bus, EditBudget::new(config.storage.in_flight_bytes)),
+            loads: Loads::new(Arc::clone(&provider), gate.clone(), storage.loads),
+            gate,
             committer,
+            write_hold: config.storage.write_hold,
             compactor,
             peers: Arc::clone(&peers),
             recent: Arc::new(RecentBudget::new(config.storage.failover_keep_bytes)),

@@ -32,7 +32,7 @@ use synckit_engine::ids::DocumentId;
 pub use synckit_engine::position::Delivery;
 use synckit_engine::position::{Epoch, Position, Seq};
 
-use crate::error::{OpenError, StoreError};
+use crate::error::{OpenError, StoreError, Unavailable};
 
 /// Deltas in one page of a read. Bounds the memory of a reader whatever the document's size.
 pub const PAGE_DELTAS_MAX: usize = 10_000;
@@ -157,11 +157,13 @@ pub struct DocumentRecord {
     pub updated_at: SystemTime,
 }
 
-/// How a back end is.
+/// How a back end is that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// How long the round trip took that found it well.
+    /// How long the round trip took that found it so.
     pub latency: Duration,
+    /// Why an append would fail, as far as that shows without writing. Reading may go on.
+    pub writes_refused: Option<Unavailable>,
 }
 
 /// Which database it is, and in which history of it.
@@ -304,6 +306,10 @@ pub trait StorageProvider: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// One round trip to what the store depends on.
+    /// One round trip to what the store depends on, and a look at what appends need. Writes nothing.
     async fn check_health(&self) -> Result<Health, StoreError>;
+
+    /// Writes a few bytes as durably as an append and takes them away again. Tells whether appends
+    /// go on after one has failed; not meant for times when all is well.
+    async fn try_write(&self) -> Result<(), StoreError>;
 }

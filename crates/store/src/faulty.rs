@@ -281,4 +281,8 @@ impl StorageProvider for FaultyProvider {
     async fn check_health(&self) -> Result<Health, StoreError> {
         self.documents.provider.check_health().await
     }
+
+    async fn try_write(&self) -> Result<(), StoreError> {
+        self.documents.provider.try_write().await
+    }
 }

@@ -286,6 +286,10 @@ impl StorageProvider for MemoryProvider {
     async fn check_health(&self) -> Result<Health, StoreError> {
         let start = Instant::now();
         drop(self.documents.state.lock());
-        Ok(Health { latency: start.elapsed() })
+        Ok(Health { latency: start.elapsed(), writes_refused: None })
+    }
+
+    async fn try_write(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }

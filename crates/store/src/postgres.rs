@@ -6,6 +6,7 @@
 //! [`migrate`] the schema.
 
 mod append;
+mod cancel;
 mod connect;
 pub mod connection_string;
 mod failure;
@@ -40,8 +41,11 @@ use connection_string::ConnectionSettings;
 use migrate::Migrator;
 use session::{Connections, Parameters};
 
-/// Connections when nothing else is said: two that write and the rest for readers.
+/// Connections when nothing else is said.
 pub const POOL_MAX_DEFAULT: usize = 10;
+
+/// Those of them that only appends use, when nothing else is said.
+pub const WRITERS_DEFAULT: usize = 2;
 
 /// As the statements take it.
 const PAGE_BYTES_MAX: i64 = sql::PAGE_BYTES_MAX as i64;
@@ -55,8 +59,10 @@ const COMPACTION_STEP: i64 = 10_000;
 pub struct PostgresOptions {
     /// Address, credentials and TLS. Keepalives and timeouts that it doesn't set are set.
     pub connection: ConnectionSettings,
-    /// Connections at most.
+    /// Connections at most, but for the few that cancel calls.
     pub pool_max: usize,
+    /// Of these, how many are kept for appends: at least one, and at least one is left for the rest.
+    pub writers: usize,
     /// Connections that are opened at the start.
     pub pool_min: usize,
     /// The deadline of each call, waiting for a connection included.
@@ -69,9 +75,14 @@ impl PostgresOptions {
     /// The defaults for the database at this address.
     #[must_use]
     pub fn new(connection: ConnectionSettings) -> Self {
-        let (pool_min, pool_max) = (0, POOL_MAX_DEFAULT);
-        let call_timeout = CALL_TIMEOUT_DEFAULT;
-        Self { connection, pool_max, pool_min, call_timeout, migrates: true }
+        Self {
+            connection,
+            pool_max: POOL_MAX_DEFAULT,
+            writers: WRITERS_DEFAULT,
+            pool_min: 0,
+            call_timeout: CALL_TIMEOUT_DEFAULT,
+            migrates: true,
+        }
     }
 }
 
@@ -314,13 +325,13 @@ impl PostgresProvider {
     /// Checks the options and reads the certificates; connects to nothing yet.
     ///
     /// # Errors
-    /// [`OpenError::Configuration`] for a pool without connections, and for certificates that can't
-    /// be read.
+    /// [`OpenError::Configuration`] for a pool that leaves no connection to writers or to readers,
+    /// and for certificates that can't be read.
     pub fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
-        if options.pool_max == 0 || options.pool_min > options.pool_max {
+        let PostgresOptions { pool_min, pool_max, writers, .. } = *options;
+        if writers == 0 || writers >= pool_max || pool_min > pool_max {
             return Err(OpenError::Configuration(format!(
-                "a pool of {} to {} connections",
-                options.pool_min, options.pool_max
+                "a pool of {pool_min} to {pool_max} connections, {writers} of them for appends"
             )));
         }
         let connections = Connections::new(options)?;
@@ -396,7 +407,44 @@ impl StorageProvider for PostgresProvider {
 
     async fn check_health(&self) -> Result<Health, StoreError> {
         let start = Instant::now();
-        self.connections.rows(statements::PING, &[]).await?;
-        Ok(Health { latency: start.elapsed() })
+        let look = async {
+            let session = self.connections.looking_session().await?;
+            let rows = session.rows(statements::LOOK, &[]).await?;
+            session.release();
+            Ok::<_, StoreError>(rows)
+        };
+        let rows = self.connections.within(look).await?;
+        let latency = start.elapsed();
+        let writes_refused = rows.first().map(read::refusal).transpose()?.flatten();
+        Ok(Health { latency, writes_refused })
+    }
+
+    async fn try_write(&self) -> Result<(), StoreError> {
+        let write = async {
+            let session = self.connections.writing_session().await?;
+            let write = session.ready(statements::TRY_WRITE).await?;
+            // Another on every try, so that two nodes don't wait for each other.
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let place = i64::try_from(now.as_nanos()).unwrap_or_default();
+            let parameters: Parameters<'_> = &[&place, &place];
+            // Taken back with no right but that of an append; the commit has all the same something
+            // to write, and to wait for.
+            let (begun, marked, written, undone, committed) = tokio::join!(
+                biased;
+                session.begin(),
+                session.run("SAVEPOINT try_write"),
+                session.count(&write, parameters),
+                session.run("ROLLBACK TO SAVEPOINT try_write"),
+                session.commit(),
+            );
+            begun?;
+            marked?;
+            written?;
+            undone?;
+            committed?;
+            session.release();
+            Ok(())
+        };
+        self.connections.within(write).await
     }
 }

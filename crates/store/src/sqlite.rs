@@ -40,7 +40,7 @@ use crate::sql;
 pub use crate::sql::CALL_TIMEOUT_DEFAULT;
 
 use append::AppendBatch;
-use change::{Compact, CreateDocument, DeleteDocument, SaveSnapshot};
+use change::{Compact, CreateDocument, DeleteDocument, SaveSnapshot, TryWrite};
 use file::DatabaseFile;
 use read::Reads;
 use readers::Readers;
@@ -90,6 +90,7 @@ pub struct SqliteStore {
 
 #[derive(Debug)]
 struct Opened {
+    file: DatabaseFile,
     reads: Reads,
     /// Closed before the writer, whose connection as the last one tidies the log away.
     readers: Readers,
@@ -112,8 +113,9 @@ impl Opened {
         let epoch_base =
             connection.query_row(statements::EPOCH_BASE, [], |row| Ok(row::unsigned(row, 0)))??;
         let readers = Readers::open(file.clone(), options.call_timeout)?;
-        let writer = Writer::start(file, connection, epoch_base, options)?;
-        Ok(Self { reads: Reads { epoch_base }, readers, writer })
+        file.note_opened();
+        let writer = Writer::start(file.clone(), connection, epoch_base, options)?;
+        Ok(Self { file, reads: Reads { epoch_base }, readers, writer })
     }
 }
 
@@ -285,14 +287,27 @@ impl StorageProvider for SqliteProvider {
 
     async fn check_health(&self) -> Result<Health, StoreError> {
         let start = Instant::now();
-        let Opened { readers, writer, .. } = self.documents.opened()?;
+        let Opened { file, readers, writer, .. } = self.documents.opened()?;
         writer.check()?;
-        readers
-            .run(|connection, _| {
+        let file = file.clone();
+        let writable = readers
+            .run(move |connection, _| {
                 let mut ping = connection.prepare_cached(statements::PING)?;
-                Ok(ping.query_row([], |_| Ok(()))?)
+                ping.query_row([], |_| Ok(()))?;
+                Ok(file.check_place().and_then(|()| file.check_room()))
             })
             .await?;
-        Ok(Health { latency: start.elapsed() })
+        let writes_refused = match writable {
+            Err(StoreError::Unavailable(refused)) => Some(refused),
+            other => {
+                other?;
+                None
+            }
+        };
+        Ok(Health { latency: start.elapsed(), writes_refused })
+    }
+
+    async fn try_write(&self) -> Result<(), StoreError> {
+        self.documents.opened()?.writer.run(TryWrite).await
     }
 }

@@ -111,14 +111,25 @@ impl Service {
 
     /// Sends a signal to the processes that the program has started and that run by now.
     pub(crate) fn signal_children(&self, signal: Signal) {
-        let pid = self.pid.as_raw_nonzero();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        for child in children.unwrap_or_default().split_whitespace() {
-            if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
-                // One that has ended meanwhile has nothing to be told.
-                let _ = kill_process(child, signal);
-            }
+        for child in self.children() {
+            // One that has ended meanwhile has nothing to be told.
+            let _ = kill_process(child, signal);
         }
+    }
+
+    /// The processes that the program has started and that have not ended.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let entries = std::fs::read_dir("/proc").expect("/proc lists processes");
+        let pid_of_child = |entry: std::fs::DirEntry| {
+            let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+            // A process that ends meanwhile has no file any more.
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The command name may contain spaces; after it come the state and the parent.
+            let (_, fields) = stat.rsplit_once(") ")?;
+            let parent = fields.split(' ').nth(1)?.parse().ok().and_then(Pid::from_raw)?;
+            (parent == self.pid).then_some(pid)
+        };
+        entries.flatten().filter_map(pid_of_child).collect()
     }
 
     /// Sends `signal` and waits for the end; the directory stays.

@@ -129,7 +129,8 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
     let path = values.read(&setting::SQLITE_PATH);
     let pool_max = values.read(&setting::POSTGRES_POOL_MAX);
     let pool_min = resolve_pool_min(values, pool_max);
-    let lanes = values.read(&setting::POSTGRES_LANES);
+    let lanes = resolve_lanes(values, pool_max);
+    let in_flight_bytes = values.read(&setting::IN_FLIGHT_BYTES);
     let redis = resolve_redis(values);
     let provider = match name? {
         ProviderName::InMemory => StorageProvider::InMemory,
@@ -155,6 +156,7 @@ fn resolve_storage(values: &mut Values, development: bool) -> Option<StorageConf
         migrates: migrates?,
         write_hold: write_hold?,
         failover_keep_bytes: failover_keep_bytes?,
+        in_flight_bytes: in_flight_bytes?,
         compaction: compaction?,
         redis: redis?,
     })
@@ -211,21 +213,38 @@ fn resolve_compaction(values: &mut Values) -> Option<CompactionConfig> {
     })
 }
 
-/// Lowers the default to a smaller `pool_max`, and refuses a value given above it.
+/// A smaller `pool_max` lowers the default.
 fn resolve_pool_min(values: &mut Values, pool_max: Option<usize>) -> Option<usize> {
-    let (about, max_about) = (&setting::POSTGRES_POOL_MIN.about, &setting::POSTGRES_POOL_MAX.about);
-    let pool_min: usize = values.read(&setting::POSTGRES_POOL_MIN)?;
+    up_to_pool_max(values, &setting::POSTGRES_POOL_MIN, pool_max, 0)
+}
+
+/// The same, so that a connection is left for reads.
+fn resolve_lanes(values: &mut Values, pool_max: Option<usize>) -> Option<usize> {
+    up_to_pool_max(values, &setting::POSTGRES_LANES, pool_max, 1)
+}
+
+/// Lowers the default to what leaves so many of `pool_max`, and refuses a value given above it.
+fn up_to_pool_max(
+    values: &mut Values,
+    setting: &'static setting::Setting<usize>,
+    pool_max: Option<usize>,
+    left: usize,
+) -> Option<usize> {
+    let (about, max_about) = (&setting.about, &setting::POSTGRES_POOL_MAX.about);
+    let value: usize = values.read(setting)?;
     let pool_max = pool_max?;
-    if pool_min <= pool_max {
-        return Some(pool_min);
+    let most = pool_max - left;
+    if value <= most {
+        return Some(value);
     }
     let Some(origin) = values.origin(about).cloned() else {
-        values.conclude(about, max_about, pool_max.to_string());
-        return Some(pool_max);
+        values.conclude(about, max_about, most.to_string());
+        return Some(most);
     };
     let max_origin = values.origin(max_about).cloned().unwrap_or(Origin::Default);
+    let relation = if left == 0 { "at most" } else { "less than" };
     let message = format!(
-        "{pool_min} is refused: expected at most {}, which is {pool_max} ({max_origin})",
+        "{value} is refused: expected {relation} {}, which is {pool_max} ({max_origin})",
         max_about.key
     );
     values.refuse(ConfigError::at(about.key, &origin, message));

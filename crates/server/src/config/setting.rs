@@ -93,15 +93,15 @@ settings! {
         "The PostgreSQL database; required by the provider postgresql.";
     POSTGRES_POOL_MAX: usize = "storage.postgresql.pool_max",
         ["STORAGE__POSTGRESQL__POOL_MAX", "DB_POOL_MAX"],
-        Some("10"), Public, Whole(1..=1000),
-        "Most database connections open at a time.";
+        Some("10"), Public, Whole(2..=1000),
+        "Most database connections open at a time: one for each lane, the rest for reads.";
     POSTGRES_POOL_MIN: usize = "storage.postgresql.pool_min",
         ["STORAGE__POSTGRESQL__POOL_MIN", "DB_POOL_MIN"],
         Some("2"), Public, Whole(0..=1000),
         "Database connections opened at start; at most pool_max.";
     POSTGRES_LANES: usize = "storage.postgresql.lanes", ["STORAGE__POSTGRESQL__LANES"],
         Some("2"), Public, Whole(1..=16),
-        "Commits in flight at a time.";
+        "Commits in flight at a time, each on a connection of its own; less than pool_max.";
     MIGRATE: bool = "storage.migrate", ["STORAGE__MIGRATE"],
         Some("auto"), Public, MIGRATES,
         "Whether a start brings the schema up to date, or only checks that it is.";
@@ -112,6 +112,9 @@ settings! {
         Some("64MiB"), Public, Bytes(0..=GIB),
         "Bytes of the newest edits that are kept, to store them again when a standby of the \
          database takes over without them; 0 keeps none.";
+    IN_FLIGHT_BYTES: usize = "storage.in_flight_bytes", ["STORAGE__IN_FLIGHT_BYTES"],
+        Some("256MiB"), Public, Bytes(1024 * 1024..=64 * GIB),
+        "Bytes of edits under way at a time, from reading them to their answers.";
     SNAPSHOT_DELTAS: u64 = "storage.snapshot_deltas", ["STORAGE__SNAPSHOT_DELTAS"],
         Some("1000"), Public, Whole(10..=1_000_000),
         "Stored edits after which a document gets a new snapshot.";

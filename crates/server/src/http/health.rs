@@ -26,15 +26,15 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
         return answer("Unhealthy", &json!({ "server": server }));
     }
     let (provider, peers) = (&*app.provider, &*app.peers);
-    let Checks { store, bus } = app.readiness.check(provider, peers).await;
-    let mut results = json!({ provider.name(): store.as_json("Unhealthy") });
+    let Checks { store, bus } = app.readiness.check(provider, &app.rooms, peers).await;
+    let mut results = json!({ provider.name(): store.as_json("Unhealthy", ["db", "ready"]) });
     let mut status = if store.healthy { "Healthy" } else { "Unhealthy" };
     if let Some(bus) = bus {
         let when_not = if peers.is_store_shared() { "Degraded" } else { "Unhealthy" };
         if store.healthy && !bus.healthy {
             status = when_not;
         }
-        let mut result = bus.as_json(when_not);
+        let mut result = bus.as_json(when_not, ["cache", "ready"]);
         // Messages to other nodes that found no place; what they said was found out later.
         result["droppedMessages"] = json!(peers.bus().dropped());
         results[peers.bus().name()] = result;

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use synckit_store::StorageProvider;
+use synckit_store::{Health, StorageProvider};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::nodes::Peers;
 use crate::nodes::bus::LinkHealth;
+use crate::rooms::Rooms;
 
 /// How long an answer is given again without asking anybody.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+const FRESH_FOR: Duration = Duration::from_millis(500);
 
 /// How long a dependency may take to answer.
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
@@ -39,14 +40,19 @@ pub(super) struct Check {
 }
 
 impl Readiness {
-    pub(super) async fn check(&self, provider: &dyn StorageProvider, peers: &Peers) -> Checks {
+    pub(super) async fn check(
+        &self,
+        provider: &dyn StorageProvider,
+        rooms: &Rooms,
+        peers: &Peers,
+    ) -> Checks {
         let mut last = self.last.lock().await;
         if let Some((at, checks)) = &*last
             && at.elapsed() < FRESH_FOR
         {
             return checks.clone();
         }
-        let (store, bus) = tokio::join!(check_store(provider), check_bus(peers));
+        let (store, bus) = tokio::join!(check_store(provider, rooms), check_bus(peers));
         let checks = Checks { store, bus };
         *last = Some((Instant::now(), checks.clone()));
         checks
@@ -54,14 +60,19 @@ impl Readiness {
 }
 
 impl Check {
-    fn silent() -> Self {
-        let description = format!("no answer within {CHECK_DEADLINE:?}");
+    fn failed(description: String) -> Self {
         Self { healthy: false, description, latency: None }
     }
 
-    pub(super) fn as_json(&self, when_not: &str) -> Value {
+    fn silent() -> Self {
+        Self::failed(format!("no answer within {CHECK_DEADLINE:?}"))
+    }
+
+    /// `tags`: what the dependency is, and which endpoints ask it.
+    pub(super) fn as_json(&self, when_not: &str, tags: [&str; 2]) -> Value {
         let mut result = json!({
             "status": if self.healthy { "Healthy" } else { when_not },
+            "tags": tags,
             "description": self.description,
         });
         if let Some(latency) = self.latency {
@@ -71,14 +82,19 @@ impl Check {
     }
 }
 
-async fn check_store(provider: &dyn StorageProvider) -> Check {
+/// What the last commits came to, and a look that writes nothing.
+async fn check_store(provider: &dyn StorageProvider, rooms: &Rooms) -> Check {
+    if let Some(complaint) = rooms.complaint() {
+        return Check::failed(complaint);
+    }
     match tokio::time::timeout(CHECK_DEADLINE, provider.check_health()).await {
-        Ok(Ok(health)) => Check {
+        Ok(Ok(Health { writes_refused: Some(refused), .. })) => Check::failed(refused.to_string()),
+        Ok(Ok(Health { latency, .. })) => Check {
             healthy: true,
             description: format!("{} answers", provider.name()),
-            latency: Some(health.latency),
+            latency: Some(latency),
         },
-        Ok(Err(error)) => Check { healthy: false, description: error.to_string(), latency: None },
+        Ok(Err(error)) => Check::failed(error.to_string()),
         Err(_) => Check::silent(),
     }
 }

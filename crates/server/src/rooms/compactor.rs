@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::gate::Gate;
 use super::loader::{self, Tail};
 use crate::config::{CompactionConfig, History};
 use crate::time::{millis, now_millis};
@@ -22,6 +23,14 @@ use crate::time::{millis, now_millis};
 /// Documents waiting for compaction. When full an offer is dropped: the room makes it again when
 /// the tail has grown by as much once more.
 const QUEUE: usize = 1_024;
+
+/// Documents waiting that nobody has open any more. When full an offer is dropped: the tail is found
+/// when the document is opened and left again. A community may leave all at once.
+const RELEASED_QUEUE: usize = 16_384;
+
+/// A tail that is worth a snapshot when the document is left: reading so many deltas takes a
+/// multiple of reading a snapshot.
+const RELEASED_TAIL_DELTAS: u64 = 50;
 
 /// How long a document is claimed. A node that dies leaves it to others after that; one that is
 /// merely slow does no harm then, since the store takes no older snapshot.
@@ -34,6 +43,7 @@ const CLOCK_MARGIN: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Clone)]
 pub(crate) struct Compactor {
     queue: mpsc::Sender<DocumentId>,
+    released: mpsc::Sender<DocumentId>,
     config: CompactionConfig,
 }
 
@@ -41,21 +51,23 @@ impl Compactor {
     /// Starts the task on `tasks`; it ends with `stop`.
     pub(crate) fn start(
         provider: Arc<dyn StorageProvider>,
+        gate: Gate,
         node: NodeId,
         config: CompactionConfig,
         stop: CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
         let (queue, documents) = mpsc::channel(QUEUE);
-        let task = Task { provider, node, config: config.clone() };
+        let (released, left) = mpsc::channel(RELEASED_QUEUE);
+        let task = Task { provider, gate, node, config: config.clone() };
         tasks.spawn(async move {
             tokio::select! {
-                () = task.run(documents) => {}
+                () = task.run(documents, left) => {}
                 // Cut short anywhere it leaves nothing half done.
                 () = stop.cancelled() => {}
             }
         });
-        Self { queue, config }
+        Self { queue, released, config }
     }
 
     /// Whether a tail this long is worth a snapshot.
@@ -67,20 +79,46 @@ impl Compactor {
     pub(super) fn offer(&self, document: &DocumentId) {
         let _ = self.queue.try_send(document.clone());
     }
+
+    /// Asks for a snapshot of a document that nobody has open any more, if that makes opening it
+    /// again cheaper.
+    pub(super) fn offer_released(&self, document: &DocumentId, tail: Tail) {
+        if tail.deltas >= RELEASED_TAIL_DELTAS.min(self.config.tail_deltas) {
+            let _ = self.released.try_send(document.clone());
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Task {
     provider: Arc<dyn StorageProvider>,
+    gate: Gate,
     node: NodeId,
     config: CompactionConfig,
 }
 
 impl Task {
-    async fn run(self, mut documents: mpsc::Receiver<DocumentId>) {
-        while let Some(document) = documents.recv().await {
+    async fn run(
+        self,
+        mut documents: mpsc::Receiver<DocumentId>,
+        mut left: mpsc::Receiver<DocumentId>,
+    ) {
+        loop {
+            let document = tokio::select! {
+                biased;
+                Some(document) = documents.recv() => document,
+                Some(document) = left.recv() => document,
+                else => return,
+            };
+            self.gate.writes_open().await;
             if let Err(error) = self.compact(&document).await {
-                tracing::warn!(document.id = %document, error = %error, "compaction failed");
+                // An outage has its own line.
+                self.gate.write_failed(&error);
+                if error.is_unavailable() {
+                    tracing::debug!(document.id = %document, error = %error, "compaction failed");
+                } else {
+                    tracing::warn!(document.id = %document, error = %error, "compaction failed");
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::position::{Position, Seq};
 use tokio::sync::mpsc;
 
-use super::mailbox::{self, RoomHandle, RoomMessage};
+use super::mailbox::{self, EditBudget, RoomHandle, RoomMessage};
 use crate::nodes::Heard;
 use crate::nodes::bus::Bus;
 
@@ -68,12 +68,13 @@ pub(crate) struct Hub {
     shards: Box<[Mutex<HashMap<DocumentId, Open>>]>,
     hasher: RandomState,
     bus: Arc<dyn Bus>,
+    budget: EditBudget,
 }
 
 impl Hub {
-    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
+    pub(crate) fn new(bus: Arc<dyn Bus>, budget: EditBudget) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), bus }
+        Self { shards, hasher: RandomState::new(), bus, budget }
     }
 
     /// The room of a document. If it isn't open yet, `open` starts it with its queues.
@@ -82,7 +83,7 @@ impl Hub {
         match rooms.entry(document.clone()) {
             Entry::Occupied(open) => open.get().handle.clone(),
             Entry::Vacant(vacant) => {
-                let (handle, mailbox) = mailbox::channel();
+                let (handle, mailbox) = mailbox::channel(self.budget.clone());
                 let (sender, heard) = mpsc::channel(HEARD_WAITING_MAX);
                 let standing = Arc::new(Standing::default());
                 open(RoomQueues { mailbox, heard, standing: Arc::clone(&standing) });

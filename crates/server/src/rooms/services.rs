@@ -1,14 +1,16 @@
 //! What the tasks of rooms need.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use synckit_engine::limits::Limits;
 use synckit_engine::room::RecentBudget;
-use synckit_store::StorageProvider;
 
 use super::committer::Committer;
 use super::compactor::Compactor;
+use super::gate::Gate;
 use super::hub::Hub;
+use super::loads::Loads;
 use crate::nodes::Peers;
 use crate::shutdown::Shutdown;
 
@@ -16,8 +18,11 @@ use crate::shutdown::Shutdown;
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) hub: Hub,
-    pub(crate) provider: Arc<dyn StorageProvider>,
+    pub(crate) gate: Gate,
+    pub(crate) loads: Loads,
     pub(crate) committer: Committer,
+    /// How long a write is held while the store is away.
+    pub(crate) write_hold: Duration,
     pub(crate) compactor: Compactor,
     pub(crate) peers: Arc<Peers>,
     /// What rooms may keep of the newest edits.

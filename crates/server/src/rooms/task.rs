@@ -1,5 +1,6 @@
 //! The task around one room: it loads the document, feeds the room, and does what the room says.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use synckit_engine::ids::DocumentId;
 use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Delivery, Position};
-use synckit_engine::room::{Command, Effect, Input, Room};
-use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
-use synckit_store::StoreError;
+use synckit_engine::room::{Command, Effect, Input, Room, TicketId};
+use synckit_engine::wire::CloseCode;
+use synckit_store::{Cause, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -18,7 +19,9 @@ use super::committer::Ticket;
 use super::fan_out::{self, FanOut};
 use super::hub::RoomQueues;
 use super::input::RoomInput;
-use super::loader::{self, Loaded, Missing, Tail};
+use super::loader::{Loaded, Missing, Tail};
+use super::mailbox::{Arrival, RoomMessage};
+use super::opening::Early;
 use super::services::Services;
 use super::windows::Windows;
 use crate::heavy;
@@ -29,9 +32,6 @@ use crate::time::now_millis;
 /// How long a room stays after the last connection has left: a reload of the page should find
 /// the document in memory.
 const IDLE_RELEASE: Duration = Duration::from_secs(30);
-
-/// How long the first readers of a document wait for a store that does not answer.
-const LOAD_DEADLINE: Duration = Duration::from_secs(8);
 
 /// How long a room waits for what other nodes hold of its document, where no store is shared.
 const PEERS_ANSWER_WITHIN: Duration = Duration::from_millis(300);
@@ -62,6 +62,10 @@ pub(super) struct RoomTask {
     tail: Tail,
     fan_out: FanOut,
     windows: Windows,
+    /// What came before the document was there.
+    early: Early,
+    /// When the edits came that are to be given to the lane, in their order.
+    arrivals: VecDeque<(TicketId, Arrival)>,
 }
 
 impl RoomTask {
@@ -79,6 +83,8 @@ impl RoomTask {
             tail: Tail::default(),
             fan_out: FanOut::default(),
             windows: Windows::default(),
+            early: Early::default(),
+            arrivals: VecDeque::new(),
         }
     }
 
@@ -88,26 +94,22 @@ impl RoomTask {
         if !matches!(tokio::time::timeout(SUBSCRIBE_DEADLINE, subscribe).await, Ok(true)) {
             tracing::debug!(document.id = %self.document, "opened without hearing other nodes");
         }
-        let store = self.services.provider.documents();
-        let mut backoff = Backoff::new();
-        let end = Instant::now() + LOAD_DEADLINE;
-        loop {
-            match loader::load(store, &self.document).await {
-                Ok(Loaded { snapshot, tail }) => {
-                    self.tail = tail;
-                    self.offer_compaction();
-                    let limits = self.services.limits.clone();
-                    let room = Room::new(self.document.clone(), snapshot, limits)
-                        .remembering(Arc::clone(&self.services.recent));
-                    return Ok(if self.services.peers.is_alone() { room.alone() } else { room });
-                }
-                Err(error) if error.is_unavailable() && Instant::now() < end => {
-                    tracing::warn!(document.id = %self.document, error = %error, "load failed");
-                    backoff.pause().await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let Services { loads, gate, write_hold, .. } = &*self.services;
+        let mailbox = &mut self.queues.mailbox;
+        let loaded = tokio::select! {
+            biased;
+            loaded = loads.load(&self.document) => loaded,
+            () = self.early.refuse_old(&self.document, mailbox, gate, *write_hold) => return Err(
+                StoreError::unavailable(Cause::Interrupted, "opening ended")
+            ),
+        };
+        let Loaded { snapshot, tail } = loaded?;
+        self.tail = tail;
+        self.offer_compaction();
+        let limits = self.services.limits.clone();
+        let room = Room::new(self.document.clone(), snapshot, limits)
+            .remembering(Arc::clone(&self.services.recent));
+        Ok(if self.services.peers.is_alone() { room.alone() } else { room })
     }
 
     /// Brings a room up to what the other nodes hold, as far as they say so in time.
@@ -154,21 +156,39 @@ impl RoomTask {
         }
     }
 
-    /// Answers everyone who waits that the document can't be read, until nobody waits.
     async fn refuse_all(&mut self, error: &StoreError) {
-        tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
-        self.services.hub.forget(&self.document);
-        self.queues.mailbox.close();
-        while let Some(message) = self.queues.mailbox.recv().await {
-            // Whatever is wrong with the document, the edit of it is sound: its client keeps it.
-            let is_edit = matches!(message.command, Command::Edit { .. });
-            let code = match error {
-                StoreError::DocumentDamaged { .. } if !is_edit => ErrorCode::DocumentDamaged,
-                _ => ErrorCode::StorageUnavailable,
-            };
-            let reply = ErrorReply::new(code).on(&self.document).answering(message.message_id());
-            message.outbox.send(&ServerMessage::Error(reply));
+        if error.is_unavailable() {
+            tracing::debug!(document.id = %self.document, error = %error, "not loaded");
+        } else {
+            tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
         }
+        self.services.hub.forget(&self.document);
+        self.early.refuse_all(&self.document, &mut self.queues.mailbox, error).await;
+    }
+
+    /// Gives the room what came over a connection, and notes when that was.
+    fn take(
+        &mut self,
+        room: &mut Room<Arc<Outbox>>,
+        message: RoomMessage,
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = effects.len();
+        let (arrival, input) = message.into_input();
+        handle(room, input, effects);
+        let ticket = |effect: &Effect| match effect {
+            Effect::Append { ticket, .. } => Some(*ticket),
+            _ => None,
+        };
+        if let Some(ticket) = effects.iter().skip(known).find_map(ticket) {
+            self.arrivals.push_back((ticket, arrival));
+        }
+    }
+
+    /// When an edit came. One of another node comes now.
+    fn arrival(&mut self, of: TicketId) -> Arrival {
+        let next = self.arrivals.pop_front_if(|(ticket, _)| *ticket == of);
+        next.map_or_else(Arrival::now, |(_, arrival)| arrival)
     }
 
     async fn perform(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
@@ -194,11 +214,13 @@ impl RoomTask {
                     self.fan_out.broadcast(room.watchers(), messages).await.note(room);
                 }
                 Effect::Append { ticket, deltas } => {
+                    let Arrival { since, place } = self.arrival(ticket);
                     let ticket = Ticket {
                         document: self.document.clone(),
                         id: ticket,
                         deltas,
-                        since: Instant::now(),
+                        since,
+                        place,
                         reply: self.answer_to.clone(),
                     };
                     // Lanes outlive rooms; a lane that is gone shows as edits without answer.
@@ -241,10 +263,11 @@ impl RoomTask {
         self.services.shutdown.rooms.spawn(async move {
             let mut backoff = Backoff::new();
             while answer_to.strong_count() > 0 && !services.shutdown.drain.is_cancelled() {
-                let store = services.provider.documents();
+                let loads = &services.loads;
                 let read = match after {
-                    Some(after) => loader::missing(store, &document, after).await,
-                    None => loader::load(store, &document)
+                    Some(after) => loads.missing(&document, after).await,
+                    None => loads
+                        .whole(&document)
                         .await
                         .map(|loaded| Missing::Document(loaded.snapshot)),
                 };
@@ -252,7 +275,11 @@ impl RoomTask {
                     Ok(Missing::Deltas(deltas)) => Input::Fetched(deltas),
                     Ok(Missing::Document(loaded)) => Input::Reloaded(loaded),
                     Err(error) => {
-                        tracing::warn!(document.id = %document, error = %error, "read failed");
+                        if error.is_unavailable() {
+                            tracing::debug!(document.id = %document, error = %error, "read failed");
+                        } else {
+                            tracing::warn!(document.id = %document, error = %error, "read failed");
+                        }
                         backoff.pause().await;
                         continue;
                     }
@@ -307,7 +334,8 @@ pub(super) async fn run(mut task: RoomTask) {
             idle_since = Instant::now();
         }
         task.queues.standing.set(room.position());
-        if drain.is_cancelled() && task.queues.mailbox.is_empty() && !room.awaits_store() {
+        let has_commands = !task.queues.mailbox.is_empty() || !task.early.is_empty();
+        if drain.is_cancelled() && !has_commands && !room.awaits_store() {
             return;
         }
         tokio::select! {
@@ -322,14 +350,15 @@ pub(super) async fn run(mut task: RoomTask) {
             Some(window) = task.windows.over() => {
                 handle(room, Input::Over(window), &mut effects);
             }
-            Some(message) = task.queues.mailbox.recv(), if room.has_room() => {
-                handle(room, message.into(), &mut effects);
+            Some(message) = task.early.next(&mut task.queues.mailbox), if room.has_room() => {
+                task.take(room, message, &mut effects);
                 for _ in 1..COMMANDS_AT_ONCE {
                     if !room.has_room() || effects.len() >= EFFECTS_AT_ONCE {
                         break;
                     }
-                    let Ok(message) = task.queues.mailbox.try_recv() else { break };
-                    handle(room, message.into(), &mut effects);
+                    let next = task.early.take().or_else(|| task.queues.mailbox.try_recv().ok());
+                    let Some(message) = next else { break };
+                    task.take(room, message, &mut effects);
                 }
             }
             Some(heard) = task.queues.heard.recv(), if room.has_room() => {
@@ -340,6 +369,7 @@ pub(super) async fn run(mut task: RoomTask) {
             }
             () = tokio::time::sleep_until(idle_since + IDLE_RELEASE), if room.is_idle() => {
                 if task.services.hub.release(&task.document, &task.queues.mailbox) {
+                    task.services.compactor.offer_released(&task.document, task.tail);
                     return;
                 }
                 idle_since = Instant::now();

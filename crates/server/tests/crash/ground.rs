@@ -1,9 +1,7 @@
 //! A store, the servers that are started on it, and how it is read past them.
 
-use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use synckit_client::websocket::Closed;
 use synckit_store::StorageProvider;
@@ -98,18 +96,7 @@ impl Ground {
 
     /// Kills PostgreSQL with all its processes, so that none of them commits after it.
     pub(crate) async fn kill_postgres(&self) {
-        let Self::Postgres { postgres, database } = self else { panic!("a SQLite file") };
-        let directory = &database.rows("SHOW data_directory").await[0][0];
-        let text = std::fs::read_to_string(Path::new(directory).join("postmaster.pid"))
-            .expect("a server that runs has a file with its process id");
-        let postmaster = text.lines().next().and_then(|line| line.trim().parse().ok());
-        let postmaster = postmaster.and_then(Pid::from_raw).expect("a process id");
-        // Stopped, it starts no further process and none anew.
-        kill_process(postmaster, Signal::STOP).expect("stop PostgreSQL");
-        for child in children(postmaster) {
-            // It may have ended by itself.
-            let _ = kill_process(child, Signal::KILL);
-        }
+        let Self::Postgres { postgres, .. } = self else { panic!("a SQLite file") };
         postgres.kill9().await;
     }
 
@@ -126,20 +113,6 @@ pub(crate) fn postgres_provider(database: &Database) -> PostgresProvider {
 
 fn sqlite_path(directory: &TempDir) -> std::path::PathBuf {
     directory.path().join("test.db")
-}
-
-fn children(parent: Pid) -> Vec<Pid> {
-    let entries = std::fs::read_dir("/proc").expect("/proc lists processes");
-    let pid_of_child = |entry: std::fs::DirEntry| {
-        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
-        // A process that ends meanwhile has no file any more.
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        // The command name may contain spaces; after it come the state and the parent.
-        let (_, fields) = stat.rsplit_once(") ")?;
-        let its_parent = fields.split(' ').nth(1)?.parse().ok().and_then(Pid::from_raw)?;
-        (its_parent == parent).then_some(pid)
-    };
-    entries.flatten().filter_map(pid_of_child).collect()
 }
 
 /// Every document, by its number, as a server shows it.

@@ -136,6 +136,20 @@ impl Client {
         self.ask_state("sync_request", document).await
     }
 
+    /// Subscribes without waiting for the state.
+    pub(crate) async fn ask(&mut self, document: &str) {
+        let id = self.next_message_id();
+        self.send(&json!({ "type": "subscribe", "documentId": document, "id": id })).await;
+    }
+
+    /// The state that was asked for.
+    pub(crate) async fn expect_state(&mut self, document: &str) {
+        self.expect(&format!("the state of {document}"), |message| {
+            message["type"] == "sync_response" && message["documentId"] == *document
+        })
+        .await;
+    }
+
     async fn ask_state(&mut self, kind: &str, document: &str) -> State {
         let id = self.next_message_id();
         self.send(&json!({ "type": kind, "documentId": document, "id": id })).await;
@@ -179,6 +193,20 @@ impl Client {
             message["type"] == "ack" && message["messageId"] == *message_id
         })
         .await;
+    }
+
+    /// Whether the answer to an edit is that it is stored, rather than that it can't be now.
+    pub(crate) async fn is_stored(&mut self, message_id: &str) -> bool {
+        let answer = self
+            .expect(&format!("an answer to {message_id}"), |message| {
+                message["messageId"] == *message_id
+                    || message["details"]["messageId"] == *message_id
+            })
+            .await;
+        if answer["type"] == "error" {
+            assert_eq!(answer["details"]["code"], "STORAGE_UNAVAILABLE", "{answer}");
+        }
+        answer["type"] == "ack"
     }
 
     /// The code of the error that answers a message.

@@ -28,8 +28,8 @@ fn changes<'m>(messages: &'m [Value], field: &str) -> Vec<&'m Value> {
 async fn an_edit_whose_commit_was_not_answered_is_stored_and_acknowledged_once() {
     let database = Postgres::shared().await.create_database().await;
     let proxy = FaultProxy::start(database.server_address()).await;
-    // The one connection has prepared its statements when the first edit is stored.
-    let settings = ["storage.postgresql.pool_max=1"];
+    // The one connection that writes has prepared its statements when the first edit is stored.
+    let settings = ["storage.postgresql.pool_max=2"];
     let server = start_server(&database.url_at_port(proxy.port()), &settings).await;
     let mut reader = Client::connect(server.address()).await;
     reader.subscribe("doc").await;

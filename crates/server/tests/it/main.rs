@@ -1,6 +1,8 @@
 //! The server as a process, with clients, a database and a network that misbehave:
 //!
 //! - [`outages`]: the database dies, stops, hangs and comes back, under load
+//! - [`readiness`]: what keeps edits from being stored is told, and that it is over
+//! - [`crowds`]: more edits and documents at once than the database takes
 //! - [`lost_replies`]: the database stores, and the network loses its answer
 //! - [`starting`]: a start that waits for others, and one that may not change the schema
 //! - [`two_servers`]: two servers write the same documents of one database
@@ -27,6 +29,7 @@ mod compaction;
 mod connections;
 mod cors;
 mod credentials;
+mod crowds;
 mod documents;
 mod embedding;
 mod gone_back;
@@ -37,6 +40,7 @@ mod messages;
 mod operators;
 mod outages;
 mod random;
+mod readiness;
 mod setup;
 mod shutdown;
 mod slow_readers;

@@ -45,7 +45,8 @@ enum End {
 async fn a_database_that_is_gone_costs_its_writers_time_and_no_edit() {
     let postgres = Postgres::start_private().await;
     let database = postgres.create_database().await;
-    let server = start_server(&database.url(), &[WRITE_HOLD_SETTING]).await;
+    let settings = [WRITE_HOLD_SETTING, "storage.history=forever"];
+    let server = start_server(&database.url(), &settings).await;
     let mut probe = Client::connect(server.address()).await;
     let mut edits = vec![probe.set("doc-0", "probe", json!("before")).await];
     let load = Load::start(Writer::several(4, server.address(), &Plan::default()).await);
@@ -82,7 +83,7 @@ async fn a_database_that_hangs_is_one_that_is_gone() {
     let database = Postgres::shared().await.create_database().await;
     let proxy = FaultProxy::start(database.server_address()).await;
     let url = database.url_at_port(proxy.port());
-    let server = start_server(&url, &[WRITE_HOLD_SETTING]).await;
+    let server = start_server(&url, &[WRITE_HOLD_SETTING, "storage.history=forever"]).await;
     let mut probe = Client::connect(server.address()).await;
     let mut edits = vec![probe.set("doc-0", "probe", json!("before")).await];
     let load = Load::start(Writer::several(2, server.address(), &Plan::default()).await);

@@ -39,7 +39,7 @@ async fn append_in_rounds(
     connections: &Connections,
     batch: &[Append],
 ) -> Result<Vec<Appended>, StoreError> {
-    let session = connections.session().await?;
+    let session = connections.writing_session().await?;
     let mut answers = Answers { appended: vec![None; batch.len()] };
     let mut parts: Vec<Part<'_>> =
         batch.iter().enumerate().map(|(at, append)| Part::new(at, append, None)).collect();

@@ -55,14 +55,15 @@ impl Link {
     }
 }
 
-/// Connects on behalf of the pool.
+/// Connects on behalf of the pools.
+#[derive(Clone)]
 pub(super) struct Connector {
     tls: MakeRustlsConnect,
     mode: SslMode,
     /// The settings of a connection, as the calls that make them.
     set_up: String,
     link: Arc<Link>,
-    hosts: Hosts,
+    hosts: Arc<Hosts>,
 }
 
 impl Connector {
@@ -77,7 +78,12 @@ impl Connector {
             .collect();
         let set_up = calls.join(", ");
         let tls = tls::connector(&settings.tls)?;
-        Ok(Self { tls, mode: settings.tls.mode, set_up, link, hosts: Hosts::default() })
+        Ok(Self { tls, mode: settings.tls.mode, set_up, link, hosts: Arc::default() })
+    }
+
+    /// As connections are encrypted.
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
     }
 
     async fn open(&self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {

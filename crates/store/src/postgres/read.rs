@@ -6,7 +6,7 @@ use synckit_engine::position::{Epoch, Position, Seq};
 use tokio_postgres::Row;
 
 use crate::contract::{DocumentRecord, NumberedDelta, StoredSnapshot};
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError, Unavailable};
 use crate::sql::{self, clock};
 
 pub(super) fn unsigned(row: &Row, column: usize) -> Result<u64, StoreError> {
@@ -65,4 +65,22 @@ pub(super) fn delta(
         changes,
     };
     Ok(NumberedDelta { seq, delta })
+}
+
+/// Why appends would fail, out of a row of `LOOK`.
+pub(super) fn refusal(row: &Row) -> Result<Option<Unavailable>, StoreError> {
+    let (is_standby, is_read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let (missing, forbidden): (Option<&str>, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+    let (cause, reason) = if is_standby {
+        (Cause::ReadOnly, "the database is a standby".to_owned())
+    } else if is_read_only {
+        (Cause::ReadOnly, "transactions are read-only (default_transaction_read_only)".to_owned())
+    } else if let Some(tables) = missing {
+        (Cause::SchemaMissing, format!("no table {tables} is found (dropped, or search_path)"))
+    } else if let Some(rights) = forbidden {
+        (Cause::PermissionMissing, format!("the role lacks {rights}"))
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Unavailable { cause, reason }))
 }

@@ -1,10 +1,16 @@
-//! Connections of the pool, and the deadline of every call.
+//! Connections of the pools, and the deadline of every call.
 //!
-//! Invariant: a connection goes back to the pool only from [`Session::release`], that is after
+//! Appends have connections of their own, so that none waits behind those who read, however many.
+//!
+//! Invariant: a connection goes back to its pool only from [`Session::release`], that is after
 //! everything that was sent on it has been answered. One that an error, a deadline or a dropped
-//! future leaves in the middle of something is closed, and the server rolls back.
+//! future leaves in the middle of something is closed, and the server rolls back; what it is in
+//! the middle of is cancelled (`cancel`), since a server that waits looks at no connection.
+
+mod settings;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -17,31 +23,23 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::error::{OpenError, StoreError};
 
 use super::PostgresOptions;
+use super::cancel::Canceller;
 use super::connect::{Connector, Link};
 use super::hosts;
 use super::statements::Statement;
-
-/// The server's own limit lies behind the caller's, so that it only ever ends what nobody waits
-/// for any more: a statement whose connection was closed goes on otherwise, and keeps its locks.
-const SERVER_GRACE: Duration = Duration::from_secs(1);
-
-/// Found dead within a minute, although a network that drops packets tells nobody.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 3;
-
-/// What tokio-postgres sets when the connection string says nothing.
-const KEEPALIVE_IDLE_UNSET: Duration = Duration::from_secs(2 * 60 * 60);
+use settings::{begin_with, session_settings, with_timeouts};
 
 const OPTIONS_LOST: &str = "the pooler in front of the database drops `options` of the connection \
     string: set them for the role instead (ALTER ROLE … SET …), or connect to the database itself";
 
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// The pool.
+/// The pools.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
-    pool: Pool,
+    writers: Pool,
+    readers: Pool,
+    canceller: Canceller,
     link: Arc<Link>,
     /// What begins a transaction where a connection doesn't keep its settings.
     begin_pooled: Arc<str>,
@@ -55,25 +53,36 @@ impl Connections {
         let call_timeout = options.call_timeout;
         let settings = session_settings(call_timeout);
         let link = Arc::new(Link::new(&options.connection));
-        let manager = Manager::from_connect(
-            with_timeouts(options.connection.config.clone(), call_timeout),
-            Connector::new(&options.connection, &settings, link.clone())?,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let checked = link.clone();
-        let check = Hook::sync_fn(move |_: &mut ClientWrapper, _| match checked.loses_options() {
-            true => Err(HookError::message(OPTIONS_LOST)),
-            false => Ok(()),
-        });
-        let pool = Pool::builder(manager)
-            .max_size(options.pool_max)
-            .runtime(Runtime::Tokio1)
-            .post_create(check)
-            .build()
-            .map_err(|error| OpenError::Configuration(format!("connection pool: {error}")))?;
+        let connector = Connector::new(&options.connection, &settings, link.clone())?;
+        let config = with_timeouts(options.connection.config.clone(), call_timeout);
+        let pool = |size| {
+            let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+            let manager = Manager::from_connect(config.clone(), connector.clone(), recycling);
+            let checked = link.clone();
+            let check =
+                Hook::sync_fn(move |_: &mut ClientWrapper, _| match checked.loses_options() {
+                    true => Err(HookError::message(OPTIONS_LOST)),
+                    false => Ok(()),
+                });
+            let pool = Pool::builder(manager).max_size(size).runtime(Runtime::Tokio1);
+            pool.post_create(check)
+                .build()
+                .map_err(|error| OpenError::Configuration(format!("connection pool: {error}")))
+        };
+        let writers = pool(options.writers)?;
+        let readers = pool(options.pool_max - options.writers)?;
+        let canceller = Canceller::new(connector.tls());
         let begin_pooled = begin_with(&settings).into();
         let has_several_hosts = hosts::are_several(&options.connection.config);
-        Ok(Self { pool, link, begin_pooled, call_timeout, has_several_hosts })
+        Ok(Self {
+            writers,
+            readers,
+            canceller,
+            link,
+            begin_pooled,
+            call_timeout,
+            has_several_hosts,
+        })
     }
 
     /// Runs `work` until its deadline.
@@ -86,7 +95,7 @@ impl Connections {
             Err(_) => {
                 if self.has_several_hosts {
                     // Others lead to the same silent server; each would cost one call its deadline.
-                    self.pool.retain(|_, _| false);
+                    self.close_idle();
                 }
                 Err(StoreError::timeout(self.call_timeout).into())
             }
@@ -95,11 +104,33 @@ impl Connections {
 
     /// A connection to work with; to be called inside [`Connections::within`].
     pub(super) async fn session(&self) -> Result<Session, StoreError> {
-        let object = self.pool.get().await?;
+        self.session_of(&self.readers).await
+    }
+
+    /// As [`Connections::session`], of those that are kept for appends.
+    pub(super) async fn writing_session(&self) -> Result<Session, StoreError> {
+        self.session_of(&self.writers).await
+    }
+
+    /// A connection for a short look: of those that read, or where they are all in use, and may
+    /// hang, one that writes and has nothing to do.
+    pub(super) async fn looking_session(&self) -> Result<Session, StoreError> {
+        let is_idle = |pool: &Pool| pool.status().available > 0;
+        let pool = match !is_idle(&self.readers) && is_idle(&self.writers) {
+            true => &self.writers,
+            false => &self.readers,
+        };
+        self.session_of(pool).await
+    }
+
+    async fn session_of(&self, pool: &Pool) -> Result<Session, StoreError> {
+        let object = pool.get().await?;
         // Asked afterwards, because what opens a connection finds it out.
         let begin = || self.link.schema.begin().unwrap_or_else(|| self.begin_pooled.clone());
         let begin_pooled = self.link.is_pooled().then(begin);
-        Ok(Session { object: Some(object), begin_pooled })
+        let canceller = self.canceller.clone();
+        let unanswered = AtomicU32::new(0);
+        Ok(Session { object: Some(object), begin_pooled, unanswered, canceller })
     }
 
     /// One statement on a connection of its own, within the deadline.
@@ -148,11 +179,14 @@ impl Connections {
         .await
     }
 
-    /// Opens connections until the pool holds `count`, so that the first calls need not wait.
+    /// Opens connections until the pools hold `count`, those for appends first, so that the first
+    /// calls need not wait.
     pub(super) async fn warm(&self, count: usize) -> Result<(), StoreError> {
+        let writers = self.writers.status().max_size;
         let mut sessions = Vec::with_capacity(count);
-        for _ in 0..count {
-            sessions.push(self.within(self.session()).await?);
+        for at in 0..count {
+            let pool = if at < writers { &self.writers } else { &self.readers };
+            sessions.push(self.within(self.session_of(pool)).await?);
         }
         sessions.into_iter().for_each(Session::release);
         Ok(())
@@ -165,60 +199,19 @@ impl Connections {
     /// See [`SchemaChoice::pin`](super::schema::SchemaChoice::pin). Connections that were not told are closed.
     pub(super) fn pin_schema(&self, schema: &str) {
         self.link.schema.pin(schema, &self.begin_pooled);
-        self.pool.retain(|_, _| false);
+        self.close_idle();
+    }
+
+    /// Connections that are in use go on until they are released.
+    fn close_idle(&self) {
+        for pool in [&self.writers, &self.readers] {
+            pool.retain(|_, _| false);
+        }
     }
 
     pub(super) fn call_timeout(&self) -> Duration {
         self.call_timeout
     }
-}
-
-fn with_timeouts(
-    mut config: tokio_postgres::Config,
-    call_timeout: Duration,
-) -> tokio_postgres::Config {
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(call_timeout);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(call_timeout);
-    }
-    if config.get_keepalives_idle() == KEEPALIVE_IDLE_UNSET {
-        config.keepalives_idle(KEEPALIVE_IDLE);
-    }
-    if config.get_keepalives_interval().is_none() {
-        config.keepalives_interval(KEEPALIVE_INTERVAL);
-    }
-    if config.get_keepalives_retries().is_none() {
-        config.keepalives_retries(KEEPALIVE_RETRIES);
-    }
-    config
-}
-
-/// What the statements rely on, whatever the database's own defaults are.
-///
-/// Every read and write goes by key, so the plan that is right for a large table is right for all;
-/// plans made while the tables are empty would scan them until statistics are gathered, and a scan
-/// through a bitmap would lose the order of the key. And a statement that has waited for a lock must
-/// see what was committed meanwhile.
-fn session_settings(call_timeout: Duration) -> [(&'static str, String); 7] {
-    let limit_ms = (call_timeout + SERVER_GRACE).as_millis().to_string();
-    [
-        ("default_transaction_isolation", "read committed".to_owned()),
-        ("plan_cache_mode", "force_generic_plan".to_owned()),
-        ("enable_seqscan", "off".to_owned()),
-        ("enable_bitmapscan", "off".to_owned()),
-        ("jit", "off".to_owned()),
-        ("statement_timeout", limit_ms.clone()),
-        ("idle_in_transaction_session_timeout", limit_ms),
-    ]
-}
-
-/// Begins a transaction with settings that end with it.
-fn begin_with(settings: &[(&str, String)]) -> String {
-    let locals = settings.iter().map(|(name, value)| format!("; SET LOCAL {name} = '{value}'"));
-    // The default for transactions comes too late for this one.
-    format!("BEGIN ISOLATION LEVEL READ COMMITTED{}", locals.collect::<String>())
 }
 
 /// A connection taken out of the pool.
@@ -231,6 +224,9 @@ pub(super) struct Session {
     object: Option<Object>,
     /// What begins a transaction behind a pooler; `None` on a connection of its own.
     begin_pooled: Option<Arc<str>>,
+    /// What was sent and is not answered yet.
+    unanswered: AtomicU32,
+    canceller: Canceller,
 }
 
 /// A statement that can be sent without waiting for anything.
@@ -250,7 +246,10 @@ impl Session {
         if self.begin_pooled.is_some() {
             return Ok(Ready::Whole(statement));
         }
-        let prepared = self.client().prepare_typed_cached(statement.text, statement.types).await?;
+        self.is_sent();
+        let prepared = self.client().prepare_typed_cached(statement.text, statement.types).await;
+        self.is_answered();
+        let prepared = prepared?;
         Ok(Ready::Prepared(prepared))
     }
 
@@ -260,13 +259,16 @@ impl Session {
         statement: &Ready,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        match statement {
+        self.is_sent();
+        let answer = match statement {
             Ready::Prepared(statement) => self.client().query(statement, parameters).await,
             Ready::Whole(statement) => {
                 let typed = with_types(statement, parameters);
                 self.client().query_typed(statement.text, &typed).await
             }
-        }
+        };
+        self.is_answered();
+        answer
     }
 
     /// As [`Session::query`]: how many rows it touched.
@@ -275,13 +277,16 @@ impl Session {
         statement: &Ready,
         parameters: Parameters<'_>,
     ) -> Result<u64, tokio_postgres::Error> {
-        match statement {
+        self.is_sent();
+        let answer = match statement {
             Ready::Prepared(statement) => self.client().execute(statement, parameters).await,
             Ready::Whole(statement) => {
                 let typed = with_types(statement, parameters);
                 self.client().execute_typed(statement.text, &typed).await
             }
-        }
+        };
+        self.is_answered();
+        answer
     }
 
     /// Begins a transaction of several statements.
@@ -295,7 +300,10 @@ impl Session {
 
     /// Text without parameters, of any number of statements.
     pub(super) async fn run(&self, text: &str) -> Result<(), tokio_postgres::Error> {
-        self.client().batch_execute(text).await
+        self.is_sent();
+        let answer = self.client().batch_execute(text).await;
+        self.is_answered();
+        answer
     }
 
     pub(super) async fn rows_in_transaction(
@@ -324,6 +332,8 @@ impl Session {
         mut read: impl FnMut(&Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let statement = self.ready(statement).await?;
+        // One that ends early may have more rows on their way, so that it is cancelled.
+        self.is_sent();
         self.alone(async {
             let rows = match &statement {
                 Ready::Prepared(statement) => {
@@ -339,6 +349,7 @@ impl Session {
             while let Some(row) = rows.try_next().await? {
                 values.push(read(&row)?);
             }
+            self.is_answered();
             Ok(values)
         })
         .await
@@ -372,6 +383,15 @@ impl Session {
         Ok(answer)
     }
 
+    fn is_sent(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Never reached by a call whose future is dropped.
+    fn is_answered(&self) {
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn client(&self) -> &ClientWrapper {
         self.object.as_ref().expect("a session holds its connection until it ends")
     }
@@ -386,7 +406,10 @@ fn with_types<'a>(
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Outside of the pool the connection is closed when it is dropped.
-        drop(self.object.take().map(Object::take));
+        // Outside of its pool the connection is closed when it is dropped.
+        let Some(client) = self.object.take().map(Object::take) else { return };
+        if *self.unanswered.get_mut() > 0 {
+            self.canceller.cancel(client);
+        }
     }
 }

@@ -348,4 +348,27 @@ WHERE (SELECT number FROM store_history) = $1::bigint
     types: &[Type::INT8],
 };
 
-pub(super) const PING: Statement = Statement { text: "SELECT 1", types: &[] };
+/// What appends need: a server that takes writes, the tables, and rights. Reads no table of ours.
+pub(super) const LOOK: Statement = Statement {
+    text: r#"
+WITH needed (name, action) AS (
+    VALUES ('documents', 'SELECT'), ('documents', 'INSERT'), ('documents', 'UPDATE'),
+        ('deltas', 'SELECT'), ('deltas', 'INSERT')
+)
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+    (SELECT string_agg(DISTINCT name, ', ') FROM needed WHERE to_regclass(name) IS NULL),
+    (SELECT string_agg(action || ' on ' || name, ', ') FROM needed
+    WHERE NOT has_table_privilege(to_regclass(name), action))
+"#,
+    types: &[],
+};
+
+/// As durable as an append, and as large as one that needs a page of its own now and then. No
+/// document has this name, and nobody sees the row: it is taken back before the commit.
+pub(super) const TRY_WRITE: Statement = Statement {
+    text: r#"
+INSERT INTO deltas (document_id, seq, id, client_id, data, vector_clock, timestamp)
+VALUES ('', $1, $2::bigint::text, '', to_json(repeat('x', 1900)), '{}', 0)
+"#,
+    types: &[Type::INT8, Type::INT8],
+};

@@ -40,6 +40,17 @@ impl Work for DeleteDocument {
     }
 }
 
+/// Needs pages of its own for a moment, in the log and in the file.
+pub(super) struct TryWrite;
+
+impl Work for TryWrite {
+    type Output = ();
+
+    fn run(&self, group: &mut Group<'_>) -> Result<(), StoreError> {
+        Ok(group.connection().execute_batch(statements::TRY_WRITE)?)
+    }
+}
+
 pub(super) struct SaveSnapshot {
     pub(super) document: DocumentId,
     pub(super) snapshot: StoredSnapshot,

@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::{OpenError, StoreError};
+use crate::error::{Cause, OpenError, StoreError};
 
 use super::failure::unusable;
 
@@ -33,10 +34,15 @@ const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// As [`WRITER_CACHE_KIB`], of each reader. The operating system's cache is behind it.
 const READER_CACHE_KIB: i64 = 4 << 10;
 
+/// With less than this free an edit of ordinary size may find no room.
+const FREE_BYTES_MIN: u64 = 256 << 10;
+
 /// The file, for one process at a time.
 #[derive(Debug, Clone)]
 pub(super) struct DatabaseFile {
     path: Arc<Path>,
+    /// The files that are open, by what is added to the path.
+    opened: Arc<OnceLock<Vec<(PathBuf, FileId)>>>,
     /// Locked until the last clone is dropped.
     _lock: Arc<File>,
 }
@@ -56,7 +62,7 @@ impl DatabaseFile {
             .open(&lock_path)
             .map_err(|error| refused(&lock_path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.into(), _lock: Arc::new(lock) }),
+            Ok(()) => Ok(Self { path: path.into(), opened: Arc::default(), _lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => Err(unusable(
                 &path,
                 &"another process uses this file; stop that process or choose another path",
@@ -110,6 +116,63 @@ impl DatabaseFile {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
         synced.map_err(|error| unusable(directory, &error))
+    }
+}
+
+/// A file of this machine, whatever it is called.
+#[derive(Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl DatabaseFile {
+    /// Notes which files are open: the database and its log. To be called when both are there.
+    pub(super) fn note_opened(&self) {
+        let mut log = OsString::from(&*self.path);
+        log.push("-wal");
+        let found = [self.path.to_path_buf(), PathBuf::from(log)]
+            .map(|path| FileId::of(&path).ok().map(|id| (path, id)));
+        let _ = self.opened.set(found.into_iter().flatten().collect());
+    }
+
+    /// Fails when what would be written went where nobody finds it again: a file that is open was
+    /// removed, moved or replaced.
+    pub(super) fn check_place(&self) -> Result<(), StoreError> {
+        for (path, opened) in self.opened.get().into_iter().flatten() {
+            if FileId::of(path).as_ref().ok() != Some(opened) {
+                let path = path.display();
+                let reason = format!(
+                    "{path} was removed, moved or replaced while it is open; put it back, or \
+                     restart the server to go on with what is there"
+                );
+                return Err(StoreError::unavailable(Cause::Misconfigured, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when the file system takes no writes, or has hardly room for one.
+    pub(super) fn check_room(&self) -> Result<(), StoreError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let Ok(found) = rustix::fs::statvfs(directory) else { return Ok(()) };
+        if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            let reason = format!("{} is on a read-only file system", self.path.display());
+            return Err(StoreError::unavailable(Cause::ReadOnly, reason));
+        }
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free < FREE_BYTES_MIN {
+            let reason = format!("{free} bytes are free for {}", self.path.display());
+            return Err(StoreError::unavailable(Cause::DiskFull, reason));
+        }
+        Ok(())
     }
 }
 

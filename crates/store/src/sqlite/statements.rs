@@ -150,3 +150,7 @@ WHERE recent.document_key = ?1 AND recent.seq > ?2 ORDER BY recent.seq
 "#;
 
 pub(super) const PING: &str = "SELECT count(*) FROM origin";
+
+/// Needs room in the log and in the file, and leaves nothing there.
+pub(super) const TRY_WRITE: &str = "CREATE TABLE try_write (bytes BLOB); \
+    INSERT INTO try_write VALUES (zeroblob(20000)); DROP TABLE try_write";

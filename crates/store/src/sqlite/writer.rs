@@ -125,7 +125,7 @@ impl Writer {
             recent_max: options.recent_max,
             unfilable: HashSet::new(),
             sweeping: true,
-            _file: file,
+            file,
         };
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".into())
@@ -189,7 +189,7 @@ struct WriterThread {
     unfilable: HashSet<i64>,
     /// Whether deltas of deleted documents may be left to remove.
     sweeping: bool,
-    _file: DatabaseFile,
+    file: DatabaseFile,
 }
 
 impl WriterThread {
@@ -294,6 +294,7 @@ impl WriterThread {
         }
         self.sweeping = (self.sweeping || group.has_removed()) && group.sweep()?;
         drop(group);
+        self.file.check_place()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.recent = Some(recent);
         Ok(())

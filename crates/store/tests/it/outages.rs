@@ -154,7 +154,7 @@ async fn with_locked_documents(database: &Database, work: impl Future<Output = (
 async fn a_call_that_waits_for_a_lock_ends_at_its_deadline() {
     let database = Postgres::shared().await.create_database().await;
     let call_timeout = Duration::from_millis(300);
-    let options = PostgresOptions { call_timeout, pool_max: 1, ..options(&database) };
+    let options = PostgresOptions { call_timeout, pool_max: 2, writers: 1, ..options(&database) };
     let provider = PostgresProvider::new(&options).unwrap();
     crate::postgres::provider(&database).initialize().await.unwrap();
     let store = provider.documents();
@@ -180,7 +180,7 @@ async fn a_call_that_waits_for_a_lock_ends_at_its_deadline() {
 #[tokio::test]
 async fn a_call_that_is_dropped_leaves_no_half_done_connection() {
     let database = Postgres::shared().await.create_database().await;
-    let options = PostgresOptions { pool_max: 1, ..options(&database) };
+    let options = PostgresOptions { pool_max: 2, writers: 1, ..options(&database) };
     let provider = PostgresProvider::new(&options).unwrap();
     provider.initialize().await.unwrap();
     let store = provider.documents();

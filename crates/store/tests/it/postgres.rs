@@ -53,11 +53,11 @@ async fn the_provider_says_what_it_is() {
 #[tokio::test]
 async fn a_pool_has_connections() {
     let database = Postgres::shared().await.create_database().await;
-    for (pool_min, pool_max) in [(0, 0), (3, 2)] {
-        let options = PostgresOptions { pool_min, pool_max, ..options(&database) };
+    for (pool_min, pool_max, writers) in [(0, 0, 0), (3, 2, 1), (0, 2, 0), (0, 2, 2), (0, 1, 1)] {
+        let options = PostgresOptions { pool_min, pool_max, writers, ..options(&database) };
         assert!(PostgresProvider::new(&options).unwrap_err().is_configuration());
     }
-    let options = PostgresOptions { pool_min: 2, pool_max: 2, ..options(&database) };
+    let options = PostgresOptions { pool_min: 2, pool_max: 2, writers: 1, ..options(&database) };
     PostgresProvider::new(&options).unwrap().initialize().await.unwrap();
 }
 

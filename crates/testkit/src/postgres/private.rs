@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use super::address::Address;
@@ -165,7 +165,15 @@ impl Private {
         self.service.take().expect("PostgreSQL runs").stop(Signal::INT).await;
     }
 
+    /// With all its processes: a back end outlives its server for a moment, and would commit in it.
     pub(super) async fn kill9(&mut self) {
+        let service = self.service.as_ref().expect("PostgreSQL runs");
+        // Stopped, it starts no further process and none anew.
+        service.signal(Signal::STOP);
+        for child in service.children() {
+            // It may have ended by itself.
+            let _ = kill_process(child, Signal::KILL);
+        }
         self.service.take().expect("PostgreSQL runs").stop(Signal::KILL).await;
     }
 

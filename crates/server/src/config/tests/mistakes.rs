@@ -14,8 +14,16 @@ fn settings_that_contradict_each_other_are_refused() {
         "ws.heartbeat_timeout_ms (default): 75000 is refused: expected more than \
          ws.heartbeat_interval_ms, which is 75000 (environment variable WS_HEARTBEAT_INTERVAL)",
     );
-    let lowered = [("DB_POOL_MAX", "1"), ("DATABASE_URL", CONNECTION)];
-    assert_eq!(postgresql(&Typed::variables(&lowered).config()).pool_min, 1);
+    check_refused(
+        &[("STORAGE__POSTGRESQL__LANES", "4"), ("DB_POOL_MAX", "4")],
+        "storage.postgresql.lanes (environment variable STORAGE__POSTGRESQL__LANES): 4 is refused: \
+         expected less than storage.postgresql.pool_max, which is 4 (environment variable \
+         DB_POOL_MAX)",
+    );
+    let lowered = [("DB_POOL_MAX", "2"), ("DATABASE_URL", CONNECTION)];
+    let lowered = Typed::variables(&lowered).config();
+    let postgresql = postgresql(&lowered);
+    assert_eq!((postgresql.pool_min, postgresql.pool_max, postgresql.lanes), (2, 2, 1));
 }
 
 #[test]
