@@ -18,7 +18,9 @@ use crate::cli::BenchFlags;
 use crate::config::{Config, StorageConfig};
 use crate::rooms::committer::{Committer, Ticket};
 use crate::rooms::loader;
+use crate::rooms::reply::Reply;
 use crate::storage;
+use crate::supervision::Supervisor;
 
 /// Runs one scenario and returns its report as text.
 ///
@@ -43,7 +45,9 @@ async fn run_store(config: &StorageConfig, load: &Load<'_>) -> Result<String, Er
     let provider = storage.provider;
     provider.initialize().await?;
     let tasks = TaskTracker::new();
-    let committer = Committer::start(&provider, storage.lanes, config.write_hold, &tasks);
+    let supervisor = Supervisor::default();
+    let (lanes, hold) = (storage.lanes, config.write_hold);
+    let committer = Committer::start(&provider, lanes, hold, &tasks, &supervisor);
     let path = Lanes { committer, provider: Arc::clone(&provider) };
     store::run(&*provider, storage.lanes, &path, load).await
 }
@@ -60,6 +64,7 @@ impl Path for Lanes {
         let (reply, mut answers) = mpsc::channel(1);
         let lane = self.committer.lane(&document);
         let (id, deltas, since) = (TicketId(1), vec![delta], Instant::now());
+        let reply = Reply::new(id, reply);
         let ticket = Ticket { document, id, deltas, since, reply };
         lane.send(ticket).await.map_err(|_| Error::Server("the lane ended".to_owned()))?;
         match answers.recv().await {

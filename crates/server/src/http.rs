@@ -5,6 +5,7 @@
 mod app;
 mod health;
 mod info;
+mod listener;
 mod readiness;
 mod upgrade;
 
@@ -18,6 +19,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::config::CorsOrigins;
 pub(crate) use app::App;
+pub(crate) use listener::Listener;
 pub(crate) use readiness::Readiness;
 
 /// All routes.

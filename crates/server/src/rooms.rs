@@ -12,6 +12,7 @@ pub(crate) mod hub;
 mod input;
 pub(crate) mod loader;
 mod mailbox;
+pub(crate) mod reply;
 pub(crate) mod services;
 mod task;
 mod windows;

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::supervision::Supervisor;
+
 /// Signals that tell tasks to end, and trackers that tell when they have.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shutdown {
@@ -24,6 +26,8 @@ pub(crate) struct Shutdown {
     pub(crate) writers: TaskTracker,
     /// Tasks that end when nobody can give them work any more.
     pub(crate) lanes: TaskTracker,
+    /// Runs those of them again that fail.
+    pub(crate) supervisor: Supervisor,
 }
 
 impl Shutdown {

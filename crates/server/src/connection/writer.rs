@@ -23,6 +23,8 @@ pub(super) async fn run(
     gone: CancellationToken,
     admitted: Admitted,
 ) {
+    // However this ends, a panic included, the reader ends too.
+    let _gone = gone.clone().drop_guard();
     tokio::select! {
         () = send_all(&mut socket, &outbox, &close) => {}
         () = gone.cancelled() => {}

@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::input::RoomInput;
+use super::reply::Reply;
+use crate::supervision::Supervisor;
 
 /// Edits waiting for one lane. A full lane makes rooms wait, and so in the end the sockets.
 const LANE_QUEUE: usize = 4_096;
@@ -33,8 +35,7 @@ pub(crate) struct Ticket {
     pub(crate) deltas: Vec<Delta>,
     /// When it was given to the lane.
     pub(crate) since: Instant,
-    /// Where the room takes answers. It has room for the answers to all its tickets.
-    pub(crate) reply: mpsc::Sender<RoomInput>,
+    pub(crate) reply: Reply,
 }
 
 /// The lanes. A document's edits all go through one of them, in order.
@@ -51,12 +52,16 @@ impl Committer {
         lanes: usize,
         write_hold: Duration,
         tasks: &TaskTracker,
+        supervisor: &Supervisor,
     ) -> Self {
         let lanes = (0..lanes)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(LANE_QUEUE);
-                let lane = Lane { provider: Arc::clone(provider), write_hold };
-                tasks.spawn(lane.run(queue));
+                let provider = Arc::clone(provider);
+                let lane = Lane { provider, write_hold, queue, waiting: VecDeque::new() };
+                // Safe to run again: what it held in hand is answered as not stored, what waits
+                // still waits, in order.
+                supervisor.spawn(tasks, "lane", lane, |lane| Box::pin(lane.run()));
                 sender
             })
             .collect();
@@ -75,31 +80,33 @@ impl Committer {
 struct Lane {
     provider: Arc<dyn StorageProvider>,
     write_hold: Duration,
+    queue: mpsc::Receiver<Ticket>,
+    /// What was taken from the queue and is in no batch yet.
+    waiting: VecDeque<Ticket>,
 }
 
 impl Lane {
-    async fn run(self, mut queue: mpsc::Receiver<Ticket>) {
-        let mut waiting = VecDeque::new();
+    async fn run(&mut self) {
         let mut received = Vec::with_capacity(BATCH_EDITS_MAX);
         let mut answers = Answers::default();
         loop {
-            if waiting.is_empty() {
-                if queue.is_empty() {
+            if self.waiting.is_empty() {
+                if self.queue.is_empty() {
                     answers.give();
                 }
-                if queue.recv_many(&mut received, BATCH_EDITS_MAX).await == 0 {
+                if self.queue.recv_many(&mut received, BATCH_EDITS_MAX).await == 0 {
                     return;
                 }
             } else {
                 // What waits must not wait for company.
                 while received.len() < BATCH_EDITS_MAX
-                    && let Ok(ticket) = queue.try_recv()
+                    && let Ok(ticket) = self.queue.try_recv()
                 {
                     received.push(ticket);
                 }
             }
-            waiting.extend(received.drain(..));
-            let batch = Batch::take(&mut waiting);
+            self.waiting.extend(received.drain(..));
+            let batch = Batch::take(&mut self.waiting);
             self.commit(batch, &mut answers).await;
         }
     }
@@ -175,7 +182,7 @@ struct DocumentEdits {
 struct Edit {
     id: TicketId,
     since: Instant,
-    reply: mpsc::Sender<RoomInput>,
+    reply: Reply,
     deltas: Vec<Delta>,
     /// How many there are while they are lent to an append.
     count: usize,
@@ -315,7 +322,7 @@ fn not_stored(edits: &[Edit], code: ErrorCode) {
 /// Answers edits of one room.
 fn answer(edits: &[Edit], input: RoomInput) {
     if let Some(edit) = edits.first() {
-        // The queue has room for every ticket of its room, so this fails only when it is gone.
-        let _ = edit.reply.try_send(input);
+        edits.iter().for_each(|edit| edit.reply.answered());
+        edit.reply.send(input);
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::loader::{self, Tail};
 use crate::config::{CompactionConfig, History};
+use crate::supervision::Supervisor;
 use crate::time::{millis, now_millis};
 
 /// Documents waiting for compaction. When full an offer is dropped: the room makes it again when
@@ -45,16 +46,12 @@ impl Compactor {
         config: CompactionConfig,
         stop: CancellationToken,
         tasks: &TaskTracker,
+        supervisor: &Supervisor,
     ) -> Self {
         let (queue, documents) = mpsc::channel(QUEUE);
-        let task = Task { provider, node, config: config.clone() };
-        tasks.spawn(async move {
-            tokio::select! {
-                () = task.run(documents) => {}
-                // Cut short anywhere it leaves nothing half done.
-                () = stop.cancelled() => {}
-            }
-        });
+        let task = Task { provider, node, config: config.clone(), documents, stop };
+        // Safe to run again: cut short anywhere it leaves nothing half done.
+        supervisor.spawn(tasks, "compactor", task, |task| Box::pin(task.run()));
         Self { queue, config }
     }
 
@@ -74,15 +71,21 @@ struct Task {
     provider: Arc<dyn StorageProvider>,
     node: NodeId,
     config: CompactionConfig,
+    documents: mpsc::Receiver<DocumentId>,
+    stop: CancellationToken,
 }
 
 impl Task {
-    async fn run(self, mut documents: mpsc::Receiver<DocumentId>) {
-        while let Some(document) = documents.recv().await {
-            if let Err(error) = self.compact(&document).await {
-                tracing::warn!(document.id = %document, error = %error, "compaction failed");
+    async fn run(&mut self) {
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(async {
+            while let Some(document) = self.documents.recv().await {
+                if let Err(error) = self.compact(&document).await {
+                    tracing::warn!(document.id = %document, error = %error, "compaction failed");
+                }
             }
-        }
+        })
+        .await;
     }
 
     async fn compact(&self, document: &DocumentId) -> Result<(), StoreError> {

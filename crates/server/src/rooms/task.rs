@@ -1,5 +1,7 @@
 //! The task around one room: it loads the document, feeds the room, and does what the room says.
 
+mod failing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +10,10 @@ use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
 use synckit_engine::room::{Command, Effect, Input, Room};
-use synckit_engine::wire::{CloseCode, ErrorCode, ErrorReply, ServerMessage};
-use synckit_store::StoreError;
+use synckit_store::{Cause, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::committer::Ticket;
@@ -19,11 +21,14 @@ use super::fan_out::{self, FanOut};
 use super::hub::RoomQueues;
 use super::input::RoomInput;
 use super::loader::{self, Loaded, Missing, Tail};
+use super::mailbox::RoomMessage;
+use super::reply::Reply;
 use super::services::Services;
 use super::windows::Windows;
 use crate::heavy;
 use crate::nodes::Heard;
 use crate::outbox::Outbox;
+use crate::supervision::panicked;
 use crate::time::now_millis;
 
 /// How long a room stays after the last connection has left: a reload of the page should find
@@ -62,6 +67,10 @@ pub(super) struct RoomTask {
     tail: Tail,
     fan_out: FanOut,
     windows: Windows,
+    /// Who sent the command that the room works on.
+    in_hand: Option<Arc<Outbox>>,
+    /// A read of the room did not come to its end.
+    failed: CancellationToken,
 }
 
 impl RoomTask {
@@ -79,6 +88,8 @@ impl RoomTask {
             tail: Tail::default(),
             fan_out: FanOut::default(),
             windows: Windows::default(),
+            in_hand: None,
+            failed: CancellationToken::new(),
         }
     }
 
@@ -153,21 +164,16 @@ impl RoomTask {
         }
     }
 
-    /// Answers everyone who waits that the document can't be read, until nobody waits.
-    async fn refuse_all(&mut self, error: &StoreError) {
-        tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
-        self.services.hub.forget(&self.document);
-        self.queues.mailbox.close();
-        while let Some(message) = self.queues.mailbox.recv().await {
-            // Whatever is wrong with the document, the edit of it is sound: its client keeps it.
-            let is_edit = matches!(message.command, Command::Edit { .. });
-            let code = match error {
-                StoreError::DocumentDamaged { .. } if !is_edit => ErrorCode::DocumentDamaged,
-                _ => ErrorCode::StorageUnavailable,
-            };
-            let reply = ErrorReply::new(code).on(&self.document).answering(message.message_id());
-            message.outbox.send(&ServerMessage::Error(reply));
-        }
+    /// Gives the room a command.
+    fn take(
+        &mut self,
+        room: &mut Room<Arc<Outbox>>,
+        message: RoomMessage,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.in_hand = Some(Arc::clone(&message.outbox));
+        handle(room, message.into(), effects);
+        self.in_hand = None;
     }
 
     async fn perform(&mut self, room: &mut Room<Arc<Outbox>>, effects: &mut Vec<Effect>) {
@@ -198,7 +204,7 @@ impl RoomTask {
                         id: ticket,
                         deltas,
                         since: Instant::now(),
-                        reply: self.answer_to.clone(),
+                        reply: Reply::new(ticket, self.answer_to.clone()),
                     };
                     // Lanes outlive rooms; a lane that is gone shows as edits without answer.
                     let _ = self.lane.send(ticket).await;
@@ -215,6 +221,8 @@ impl RoomTask {
     fn read(&self, after: Option<synckit_engine::position::Position>) {
         let (services, document) = (Arc::clone(&self.services), self.document.clone());
         let answer_to = self.answer_to.downgrade();
+        // Else the room would wait for this for ever.
+        let failed = self.failed.clone().drop_guard();
         self.services.shutdown.rooms.spawn(async move {
             let mut backoff = Backoff::new();
             while answer_to.strong_count() > 0 && !services.shutdown.drain.is_cancelled() {
@@ -238,41 +246,41 @@ impl RoomTask {
                     // Its place is kept free by OTHER_ANSWERS.
                     let _ = answer_to.try_send(input);
                 }
-                return;
+                break;
             }
+            failed.disarm();
         });
     }
 }
 
-/// Closes everyone's connection when the room's task ends by a panic, so that clients come back
-/// to a room that is loaded anew.
-struct Members {
-    room: Room<Arc<Outbox>>,
-    services: Arc<Services>,
-    document: DocumentId,
-}
-
-impl Drop for Members {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.services.hub.forget(&self.document);
-            for outbox in self.room.handles() {
-                outbox.close(CloseCode::InternalError, "Document failed, please reconnect");
-            }
-        }
-    }
-}
-
-/// Runs a room until nobody needs it any more.
+/// Runs a room until nobody needs it any more. A panic is the end of this room and of nothing else:
+/// whoever waits for it is told.
 pub(super) async fn run(mut task: RoomTask) {
-    let room = match task.load().await {
+    let mut loaded =
+        Err(StoreError::unavailable(Cause::Interrupted, "loading the document failed"));
+    panicked(async { loaded = task.load().await }).await;
+    let mut room = match loaded {
         Ok(room) => room,
         Err(error) => return task.refuse_all(&error).await,
     };
-    let mut members =
-        Members { room, services: Arc::clone(&task.services), document: task.document.clone() };
-    let room = &mut members.room;
+    let mut end = End::Failed;
+    panicked(async { end = serve(&mut task, &mut room).await }).await;
+    if let End::Failed = end {
+        task.fail(&room).await;
+    }
+}
+
+/// Why a room is not served any longer.
+enum End {
+    /// Nobody needs it, or the server stops.
+    Released,
+    /// It can't go on.
+    Failed,
+}
+
+async fn serve(task: &mut RoomTask, room: &mut Room<Arc<Outbox>>) -> End {
     let drain = task.services.shutdown.drain.clone();
+    let failed = task.failed.clone();
     let mut effects = Vec::new();
     task.ask_peers(room, &mut effects).await;
     room.handle(Input::Resumed, &mut effects);
@@ -285,7 +293,7 @@ pub(super) async fn run(mut task: RoomTask) {
         }
         task.queues.standing.set(room.position());
         if drain.is_cancelled() && task.queues.mailbox.is_empty() && !room.awaits_store() {
-            return;
+            return End::Released;
         }
         tokio::select! {
             biased;
@@ -300,13 +308,13 @@ pub(super) async fn run(mut task: RoomTask) {
                 handle(room, Input::Over(window), &mut effects);
             }
             Some(message) = task.queues.mailbox.recv(), if room.has_room() => {
-                handle(room, message.into(), &mut effects);
+                task.take(room, message, &mut effects);
                 for _ in 1..COMMANDS_AT_ONCE {
                     if !room.has_room() || effects.len() >= EFFECTS_AT_ONCE {
                         break;
                     }
                     let Ok(message) = task.queues.mailbox.try_recv() else { break };
-                    handle(room, message.into(), &mut effects);
+                    task.take(room, message, &mut effects);
                 }
             }
             Some(heard) = task.queues.heard.recv(), if room.has_room() => {
@@ -317,7 +325,7 @@ pub(super) async fn run(mut task: RoomTask) {
             }
             () = tokio::time::sleep_until(idle_since + IDLE_RELEASE), if room.is_idle() => {
                 if task.services.hub.release(&task.document, &task.queues.mailbox) {
-                    return;
+                    return End::Released;
                 }
                 idle_since = Instant::now();
             }
@@ -326,6 +334,7 @@ pub(super) async fn run(mut task: RoomTask) {
                 room.forget_state();
             }
             () = drain.cancelled(), if !drain.is_cancelled() => {}
+            () = failed.cancelled() => return End::Failed,
         }
         task.perform(room, &mut effects).await;
     }

@@ -12,6 +12,7 @@
 //! - [`compaction`]: snapshots replace deltas under load, and under kill -9
 //! - [`hostile`]: bytes that are no protocol
 //! - [`embedding`]: two servers in one process
+//! - [`logging`]: a log that nobody reads
 //! - [`applications`]: the client that applications use
 //!
 //! And what they are made of: [`client`] is one connection, [`messages`] what goes over it, [`load`]
@@ -28,6 +29,7 @@ mod documents;
 mod embedding;
 mod hostile;
 mod load;
+mod logging;
 mod lost_replies;
 mod messages;
 mod outages;
