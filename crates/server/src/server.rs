@@ -180,8 +180,13 @@ impl Server {
             let (tasks, supervisor) = (&shutdown.readers, &shutdown.supervisor);
             supervisor.spawn(tasks, "listener", listener, |listener| Box::pin(listener.run()));
         }
+        let asked = async {
+            stop.cancelled().await;
+            tracing::info!("leaving");
+            shutdown.leave(self.config.shutdown_delay).await;
+        };
         let has_failed = tokio::select! {
-            () = stop.cancelled() => false,
+            () = asked => false,
             () = shutdown.supervisor.failed() => true,
         };
         tracing::info!("stopping");

@@ -4,6 +4,8 @@
 //! - [`lost_replies`]: the database stores, and the network loses its answer
 //! - [`two_servers`]: two servers write the same documents of one database
 //! - [`shutdown`]: SIGTERM under load, with edits under way, with a client that never reads
+//! - [`calm_stops`]: what a stop spares clients and load balancers
+//! - [`early_signals`]: SIGTERM before the server is ready
 //! - [`slow_readers`]: a client that reads nothing of what is written
 //! - [`connections`]: how many may come, and how long a silent one may stay
 //! - [`cors`]: which web pages may read the answers
@@ -20,12 +22,14 @@
 //! and their HTTP side, [`random`] seeds.
 
 mod applications;
+mod calm_stops;
 mod client;
 mod compaction;
 mod connections;
 mod cors;
 mod credentials;
 mod documents;
+mod early_signals;
 mod embedding;
 mod hostile;
 mod load;
