@@ -19,7 +19,9 @@ use crate::config::{Config, StorageConfig};
 use crate::rooms::committer::{Committer, Ticket};
 use crate::rooms::gate::Gate;
 use crate::rooms::loader;
+use crate::rooms::reply::Reply;
 use crate::storage;
+use crate::supervision::Supervisor;
 
 /// Runs one scenario and returns its report as text.
 ///
@@ -44,8 +46,10 @@ async fn run_store(config: &StorageConfig, load: &Load<'_>) -> Result<String, Er
     let provider = storage.provider;
     provider.initialize().await?;
     let tasks = TaskTracker::new();
-    let gate = Gate::start(&provider, &tasks);
-    let committer = Committer::start(&provider, &gate, storage.lanes, config.write_hold, &tasks);
+    let supervisor = Supervisor::default();
+    let gate = Gate::start(&provider, &tasks, &supervisor);
+    let (lanes, hold) = (storage.lanes, config.write_hold);
+    let committer = Committer::start(&provider, &gate, lanes, hold, &tasks, &supervisor);
     let path = Lanes { committer, provider: Arc::clone(&provider) };
     store::run(&*provider, storage.lanes, &path, load).await
 }
@@ -62,7 +66,8 @@ impl Path for Lanes {
         let (reply, mut answers) = mpsc::channel(1);
         let lane = self.committer.lane(&document);
         let (id, deltas, since) = (TicketId(1), vec![delta], Instant::now());
-        let ticket = Ticket { document, id, deltas, since, place: None, reply };
+        let reply = Reply::new(id, reply);
+        let ticket = Ticket { document, deltas, since, place: None, reply };
         lane.send(ticket).await.map_err(|_| Error::Server("the lane ended".to_owned()))?;
         match answers.recv().await {
             Some(Input::Stored { .. }) => Ok(()),

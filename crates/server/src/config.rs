@@ -76,6 +76,8 @@ pub struct Config {
     pub max_clock_skew: Duration,
     /// Web origins whose pages may call the server.
     pub cors: CorsOrigins,
+    /// How long a server that is asked to stop goes on, with its readiness withdrawn.
+    pub shutdown_delay: Duration,
     /// How long a shutdown may wait for work in progress.
     pub shutdown_deadline: Duration,
     /// What is logged and how.

@@ -67,7 +67,7 @@ impl Connections {
         shutdown.writers.spawn(writer::run(
             write_half,
             Arc::clone(&outbox),
-            shutdown.close.clone(),
+            shutdown.goodbye(id),
             gone.clone(),
             admitted,
         ));

@@ -5,6 +5,7 @@
 mod app;
 mod health;
 mod info;
+mod listener;
 mod readiness;
 mod starting;
 mod upgrade;
@@ -19,6 +20,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::config::CorsOrigins;
 pub(crate) use app::App;
+pub(crate) use listener::Listener;
 pub(crate) use readiness::Readiness;
 pub(crate) use starting::answer_during;
 

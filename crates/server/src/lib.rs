@@ -21,5 +21,6 @@ mod rooms;
 pub mod server;
 mod shutdown;
 mod storage;
+mod supervision;
 pub mod telemetry;
 mod time;

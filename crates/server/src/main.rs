@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use synckit_server::backup;
@@ -11,14 +12,17 @@ use synckit_server::config::Config;
 use synckit_server::documents;
 use synckit_server::migrate::{self, Task};
 use synckit_server::restored;
-use synckit_server::server::{Server, storage_note};
-use synckit_server::telemetry;
+use synckit_server::server::{self, Server, storage_note};
+use synckit_server::telemetry::{self, Patient};
 use synckit_store::OpenError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// It did not work, or did not end in time.
+const EXIT_FAILURE: u8 = 1;
 
 /// The configuration is wrong: mend it before starting again.
 const EXIT_CONFIGURATION: u8 = 2;
@@ -28,6 +32,13 @@ const EXIT_PENDING: u8 = 1;
 
 /// `migrate --status`: nobody knows.
 const EXIT_UNREACHABLE: u8 = 3;
+
+/// A part of the server kept failing: start it again. `EX_SOFTWARE` of sysexits.h.
+const EXIT_FAILED_TASK: u8 = 70;
+
+/// How long threads may take that are inside a call (a look-up of a name, a file) when all else has
+/// ended. What they do is safe to cut short.
+const THREADS_END_WITHIN: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -58,59 +69,99 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config, dev: bool) -> ExitCode {
-    telemetry::init(&config.log);
+    // Whoever reads what this writes, or does not, must not hold up a server.
+    let outputs = telemetry::init(&config.log)
+        .and_then(|log| Ok((log, Patient::new("stdout", std::io::stdout())?)));
+    let (log, stdout) = match outputs {
+        Ok(outputs) => outputs,
+        Err(error) => return fail(&error, EXIT_FAILURE),
+    };
+    let code = match run_server(config, dev, &stdout) {
+        Ok(()) => 0,
+        Err((error, code)) => {
+            log.put(format!("{error}\n").as_bytes());
+            code
+        }
+    };
+    stdout.flush();
+    log.flush();
+    ExitCode::from(code)
+}
+
+fn run_server(
+    config: Config,
+    dev: bool,
+    stdout: &Patient,
+) -> Result<(), (Box<dyn std::error::Error>, u8)> {
     if !config.unused.is_empty() {
         tracing::warn!(variables = ?config.unused, "set, but not used by this version");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
-    };
-    runtime.block_on(async {
+    let failed = |error: std::io::Error| (error.into(), EXIT_FAILURE);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let result = runtime.block_on(async {
+        let stop = stop_signal().map_err(failed)?;
         let note = storage_note(&config.storage.provider);
-        let server = match Server::start(config).await {
-            Ok(server) => server,
-            Err(error) if error.is_configuration() => return fail(&error, EXIT_CONFIGURATION),
-            Err(error) => return fail(&error, 1),
+        let started = stop.run_until_cancelled(Box::pin(Server::start(config))).await;
+        let Some(started) = started else {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
         };
-        let stop = match stop_signal() {
-            Ok(stop) => stop,
-            Err(error) => return fail(&error, 1),
-        };
+        let server = started.map_err(exit)?;
         let addresses = server.addresses();
         if dev && let Some(address) = addresses.first() {
-            say(&banner(&address.to_string(), &note));
+            stdout.put(banner(&address.to_string(), &note).as_bytes());
         }
         for address in addresses {
-            say(&format!("listening on http://{address}\n"));
+            stdout.put(format!("listening on http://{address}\n").as_bytes());
         }
-        match server.run(stop).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, 1),
-        }
-    })
+        server.run(stop).await.map_err(exit)
+    });
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
+    result
+}
+
+fn exit(error: server::Error) -> (Box<dyn std::error::Error>, u8) {
+    let code = match &error {
+        error if error.is_configuration() => EXIT_CONFIGURATION,
+        server::Error::Failed => EXIT_FAILED_TASK,
+        _ => EXIT_FAILURE,
+    };
+    (error.into(), code)
 }
 
 fn measure(flags: &BenchFlags, config: &Config) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&error, EXIT_FAILURE),
     };
     match runtime.block_on(bench::run(flags, config)) {
         Ok(report) => {
             say(&report);
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&error, 1),
+        Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
 
 fn migrate(config: &Config, task: Task) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&error, EXIT_FAILURE),
     };
-    match runtime.block_on(migrate::run(&config.storage.provider, task, say)) {
+    let result = runtime.block_on(async {
+        // Without a handler the first process of a container does not hear them at all.
+        let stop = stop_signal().map_err(|error| fail(&error, EXIT_FAILURE))?;
+        let run = Box::pin(migrate::run(&config.storage.provider, task, say));
+        let stopped = || fail(&"stopped by a signal before it was done", EXIT_FAILURE);
+        stop.run_until_cancelled(run).await.ok_or_else(stopped)
+    });
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
+    let result = match result {
+        Ok(result) => result,
+        Err(code) => return code,
+    };
+    match result {
         Ok(report) => {
             say(&report.text);
             let is_asked = task == Task::Status;
@@ -118,7 +169,7 @@ fn migrate(config: &Config, task: Task) -> ExitCode {
         }
         Err(error) if error.is_configuration() => fail(&error, EXIT_CONFIGURATION),
         Err(error) if task == Task::Status => fail(&error, EXIT_UNREACHABLE),
-        Err(error) => fail(&error, 1),
+        Err(error) => fail(&error, EXIT_FAILURE),
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod loader;
 pub(crate) mod loads;
 pub(crate) mod mailbox;
 mod opening;
+pub(crate) mod reply;
 pub(crate) mod services;
 mod task;
 mod windows;

@@ -1,10 +1,12 @@
 //! Start and stop of one server. Nothing here is global: two servers run in one process.
+//!
+//! Owns the order in which the parts are made and ended. Must not know the command line, signals or
+//! exit codes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::serve::ListenerExt;
 use synckit_engine::ids::NodeId;
 use synckit_engine::limits::Limits;
 use synckit_engine::room::RecentBudget;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config};
 use crate::connection::admission::Admission;
 use crate::connection::{Connections, Settings};
-use crate::http::{self, App, Readiness};
+use crate::http::{self, App, Listener, Readiness};
 use crate::nodes::bus::local::LocalNetwork;
 use crate::nodes::bus::redis::{RedisBus, RedisOptions};
 use crate::nodes::bus::{self, Bus, BusEvent};
@@ -58,6 +60,10 @@ pub enum Error {
     /// same.
     #[error("shutdown.deadline_ms: the deadline passed before everything was finished")]
     Shutdown,
+    /// A part of the server went on failing, as the log says. What was acknowledged is stored; a
+    /// new process is better off.
+    #[error("a part of the server failed again and again: report what the log says of it")]
+    Failed,
 }
 
 impl Error {
@@ -68,7 +74,7 @@ impl Error {
             Self::Listen { .. } => true,
             Self::Storage(error) | Self::File(error) => error.is_configuration(),
             Self::Bus(_) => true,
-            Self::Shutdown => false,
+            Self::Shutdown | Self::Failed => false,
         }
     }
 }
@@ -90,15 +96,24 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let listeners = listen(&config.listen).await?;
         let storage = open_storage(&config.storage, &listeners).await?;
+        Self::start_on(config, listeners, storage).await
+    }
+
+    async fn start_on(
+        config: Config,
+        listeners: Vec<TcpListener>,
+        storage: Storage,
+    ) -> Result<Self, Error> {
         let durability = storage.provider.documents().durability();
         let shutdown = Shutdown::default();
-        let gate = Gate::start(&storage.provider, &shutdown.lanes);
+        let gate = Gate::start(&storage.provider, &shutdown.lanes, &shutdown.supervisor);
         let committer = Committer::start(
             &storage.provider,
             &gate,
             storage.lanes,
             config.storage.write_hold,
             &shutdown.lanes,
+            &shutdown.supervisor,
         );
         let node = NodeId::new(&uuid::Uuid::new_v4().simple().to_string());
         let compactor = Compactor::start(
@@ -108,6 +123,7 @@ impl Server {
             config.storage.compaction.clone(),
             shutdown.drain.clone(),
             &shutdown.rooms,
+            &shutdown.supervisor,
         );
         let (bus, heard) = join_nodes(&config, &node, &shutdown).await?;
         let is_shared = durability == Durability::Server;
@@ -130,7 +146,7 @@ impl Server {
             shutdown: shutdown.clone(),
         }));
         let open_rooms: Arc<dyn OpenRooms> = Arc::clone(&rooms) as _;
-        peers.start(&Arc::downgrade(&open_rooms), heard);
+        peers.start(&Arc::downgrade(&open_rooms), heard, &shutdown.supervisor);
         let connections = Connections::new(
             Arc::clone(&rooms),
             node,
@@ -167,29 +183,33 @@ impl Server {
     /// [`Error::Shutdown`] when that took longer than its deadline.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let shutdown = self.app.shutdown.clone();
-        let router =
-            http::router(Arc::clone(&self.app)).into_make_service_with_connect_info::<SocketAddr>();
-        for listener in self.listeners {
-            let listener = listener.tap_io(|stream| {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(error = %error, "TCP_NODELAY is not set");
-                }
-            });
-            let intake = shutdown.intake.clone();
-            let serve = axum::serve(listener, router.clone());
-            shutdown.readers.spawn(async move {
-                let graceful = serve.with_graceful_shutdown(intake.cancelled_owned());
-                if let Err(error) = graceful.await {
-                    tracing::error!(error = %error, "accepting connections failed");
-                }
-            });
+        let router = http::router(Arc::clone(&self.app));
+        for socket in self.listeners {
+            let (router, intake) = (router.clone(), shutdown.intake.clone());
+            let tasks = shutdown.readers.clone();
+            let listener = Listener { socket, router, intake, tasks };
+            // Safe to run again: it holds nothing but the socket.
+            let (tasks, supervisor) = (&shutdown.readers, &shutdown.supervisor);
+            supervisor.spawn(tasks, "listener", listener, |listener| Box::pin(listener.run()));
         }
-        stop.cancelled().await;
+        let asked = async {
+            stop.cancelled().await;
+            tracing::info!("leaving");
+            shutdown.leave(self.config.shutdown_delay).await;
+        };
+        let has_failed = tokio::select! {
+            () = asked => false,
+            () = shutdown.supervisor.failed() => true,
+        };
         tracing::info!("stopping");
         let in_time = shutdown.run(self.config.shutdown_deadline).await;
         self.app.peers.close().await;
         tracing::info!(in_time, "stopped");
-        if in_time { Ok(()) } else { Err(Error::Shutdown) }
+        match (has_failed, in_time) {
+            (true, _) => Err(Error::Failed),
+            (false, true) => Ok(()),
+            (false, false) => Err(Error::Shutdown),
+        }
     }
 }
 
@@ -229,7 +249,7 @@ async fn join_nodes(
         return Ok((Arc::new(LocalNetwork::new().join(node.clone(), events)), heard));
     };
     let options = RedisOptions::new(redis.endpoint.clone(), redis.prefix.as_str());
-    let bus = RedisBus::start(options, node.clone(), events, &shutdown.lanes)
+    let bus = RedisBus::start(options, node.clone(), events, &shutdown.lanes, &shutdown.supervisor)
         .await
         .map_err(|error| Error::Bus(error.to_string()))?;
     Ok((Arc::new(bus), heard))
@@ -275,40 +295,4 @@ pub fn storage_note(config: &config::StorageProvider) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{ConfigFlags, FlagSetting, Secret};
-
-    async fn start(path: &std::path::Path) -> Result<Server, Error> {
-        let path = path.display().to_string();
-        let settings = [("urls", "http://127.0.0.1:0"), ("storage.sqlite.path", &path)];
-        let settings = settings.map(|(key, value)| FlagSetting {
-            key: key.to_owned(),
-            value: Secret::new(value),
-            flag: format!("--{key}"),
-        });
-        let flags = ConfigFlags { settings: settings.to_vec(), ..ConfigFlags::default() };
-        Server::start(Config::load(&flags, std::iter::empty()).unwrap()).await
-    }
-
-    #[tokio::test]
-    async fn a_file_that_cannot_be_used_is_a_mistake_of_its_setting() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("test.db");
-        let text = directory.path().join("text");
-        std::fs::write(&text, "no database").unwrap();
-        let _first = start(&path).await.unwrap();
-        for (path, expected) in [
-            (path, "another process uses this file; stop that process"),
-            (directory.path().join("absent/test.db"), "does not exist; make it or choose another"),
-            (directory.path().to_owned(), "expected the path of a file"),
-            (text, "was made by another program; choose another path"),
-        ] {
-            let error = start(&path).await.unwrap_err();
-            assert!(error.is_configuration());
-            let line = error.to_string();
-            assert!(line.starts_with("storage.sqlite.path: "), "{line}");
-            assert!(line.contains(expected) && !line.contains('\n'), "{line}");
-        }
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ const LONG_FUNCTIONS: [(&str, &str); 0] = [];
 
 /// The folders and files of the server, from the one that knows most to those that all may know.
 /// Those of one line must not know each other.
-const SERVER: [&[&str]; 13] = [
+const SERVER: [&[&str]; 14] = [
     &["main"],
     &["bench"],
     &["cli"],
@@ -30,7 +30,8 @@ const SERVER: [&[&str]; 13] = [
     &["storage"],
     &["telemetry"],
     &["config"],
-    &["shutdown", "heavy", "time"],
+    &["shutdown"],
+    &["supervision", "heavy", "time"],
 ];
 
 fn workspace() -> Vec<Source> {

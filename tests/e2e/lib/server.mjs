@@ -93,6 +93,7 @@ async function execute(url, sql, values = []) {
 export function settings(connectionString, more = {}) {
   return {
     SYNCKIT_AUTH_REQUIRED: 'false',
+    SHUTDOWN__DELAY_MS: '0',
     STORAGE__PROVIDER: 'postgresql',
     STORAGE__POSTGRESQL__CONNECTIONSTRING: connectionString,
     ...more,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::values::Values;
 use super::{
@@ -67,6 +68,12 @@ fn resolve(values: &mut Values, unused: Vec<String>, development: bool) -> Optio
     let ws = resolve_ws(values);
     let max_clock_skew = values.read(&setting::MAX_CLOCK_SKEW);
     let cors = values.read(&setting::CORS_ORIGIN);
+    let delay = &setting::SHUTDOWN_DELAY;
+    let shutdown_delay = match values.origin(&delay.about) {
+        // Nobody sends clients to it, and whoever stops it waits.
+        None if development => Some(Duration::ZERO),
+        _ => values.read(delay),
+    };
     let shutdown_deadline = values.read(&setting::SHUTDOWN_DEADLINE);
     let level = values.read(&setting::LOG_LEVEL);
     let format = values.read(&setting::LOG_FORMAT_SETTING);
@@ -85,6 +92,7 @@ fn resolve(values: &mut Values, unused: Vec<String>, development: bool) -> Optio
         ws: ws?,
         max_clock_skew: max_clock_skew?,
         cors: cors?,
+        shutdown_delay: shutdown_delay?,
         shutdown_deadline: shutdown_deadline?,
         log: LogConfig { level: level?, format: format? },
         unused,

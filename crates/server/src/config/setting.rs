@@ -173,6 +173,10 @@ settings! {
         ["CORS__ORIGIN", "CORS_ORIGIN", "SYNCKIT_CORS_ORIGINS", "CORS_ORIGINS"],
         Some("*"), Public, Origins,
         "Web origins whose pages may call the server.";
+    SHUTDOWN_DELAY: Duration = "shutdown.delay_ms", ["SHUTDOWN__DELAY_MS"],
+        Some("2000"), Public, Milliseconds(0..=600_000),
+        "How long a server that is asked to stop goes on, while /health/ready says 503 so that \
+         nobody sends it clients any more; 0 for the command dev.";
     SHUTDOWN_DEADLINE: Duration = "shutdown.deadline_ms", ["SHUTDOWN__DEADLINE_MS"],
         Some("15000"), Public, Milliseconds(0..=600_000),
         "How long a shutdown may wait for work in progress.";

@@ -201,6 +201,18 @@ fn a_server_for_development_keeps_documents_unless_something_else_is_said() {
 }
 
 #[test]
+fn a_server_for_development_stops_without_delay_unless_one_is_given() {
+    let delay = |development, variables: &[(&str, &str)]| {
+        let mut typed = Typed::variables(variables);
+        typed.flags.development = development;
+        typed.config().shutdown_delay.as_millis()
+    };
+    assert_eq!(delay(false, &[]), 2_000);
+    assert_eq!(delay(true, &[]), 0);
+    assert_eq!(delay(true, &[("SHUTDOWN__DELAY_MS", "7")]), 7);
+}
+
+#[test]
 fn a_connection_string_implies_postgresql_unless_the_provider_is_named() {
     let given = ("ConnectionStrings__synckit", CONNECTION);
     let config = Typed::variables(&[given]).config();

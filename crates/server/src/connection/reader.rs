@@ -21,6 +21,7 @@ use crate::heavy;
 use crate::nodes::AWARENESS_GRACE;
 use crate::outbox::{Outbox, ping_frame};
 use crate::rooms::{RoomHandle, RoomMessage, Rooms};
+use crate::supervision::panicked;
 use crate::time::{millis, now_millis};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
@@ -53,6 +54,17 @@ enum After {
     Stop,
 }
 
+/// Why nothing more is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client is gone, or is told to go.
+    Gone,
+    /// The server takes no more in.
+    Intake,
+    /// A panic.
+    Failed,
+}
+
 impl Reader {
     pub(super) fn new(
         session: Session,
@@ -72,21 +84,39 @@ impl Reader {
         early: Bytes,
         intake: CancellationToken,
     ) {
-        let after = self.take(&early).await;
-        // However little of it is used, it is the whole buffer that the request was read into.
-        drop(early);
-        if after == After::GoOn {
-            tokio::select! {
-                () = self.read_all(&socket) => {}
-                // What the client sends from here on it must send again elsewhere. It stays in its
-                // rooms: the acknowledgements of what was taken in are still to come.
-                () = intake.cancelled() => return,
+        let mut end = End::Failed;
+        panicked(async { end = self.read_until(&socket, early, &intake).await }).await;
+        match end {
+            // It stays in its rooms: the acknowledgements of what was taken in are still to come.
+            End::Intake => return,
+            End::Gone => {}
+            End::Failed => {
+                self.outbox.close(CloseCode::InternalError, "Connection failed, please reconnect");
             }
         }
         let until = now_millis() + millis(AWARENESS_GRACE);
         for (_, room) in self.joined.drain() {
             let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
             let _ = room.send(RoomMessage::new(id, outbox, Command::Vanish { until })).await;
+        }
+    }
+
+    async fn read_until(
+        &mut self,
+        socket: &OwnedReadHalf,
+        early: Bytes,
+        intake: &CancellationToken,
+    ) -> End {
+        let after = self.take(&early).await;
+        // However little of it is used, it is the whole buffer that the request was read into.
+        drop(early);
+        if after == After::Stop {
+            return End::Gone;
+        }
+        tokio::select! {
+            () = self.read_all(socket) => End::Gone,
+            // What the client sends from here on it must send again elsewhere.
+            () = intake.cancelled() => End::Intake,
         }
     }
 

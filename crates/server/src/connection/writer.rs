@@ -1,5 +1,6 @@
 //! Sends what the outbox holds.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Admitted;
 use crate::outbox::{Next, Outbox};
+use crate::shutdown::Goodbye;
 
 /// A system call of its own costs less than a copy of so much.
 const LARGE_BYTES: usize = 64 << 10;
@@ -19,12 +21,14 @@ const LARGE_BYTES: usize = 64 << 10;
 pub(super) async fn run(
     mut socket: OwnedWriteHalf,
     outbox: Arc<Outbox>,
-    close: CancellationToken,
+    goodbye: Goodbye,
     gone: CancellationToken,
     admitted: Admitted,
 ) {
+    // However this ends, a panic included, the reader ends too.
+    let _gone = gone.clone().drop_guard();
     tokio::select! {
-        () = send_all(&mut socket, &outbox, &close) => {}
+        () = send_all(&mut socket, &outbox, &goodbye) => {}
         () = gone.cancelled() => {}
     }
     outbox.abandon();
@@ -34,11 +38,14 @@ pub(super) async fn run(
     drop(admitted);
 }
 
-async fn send_all(socket: &mut OwnedWriteHalf, outbox: &Outbox, close: &CancellationToken) {
+async fn send_all(socket: &mut OwnedWriteHalf, outbox: &Outbox, goodbye: &Goodbye) {
+    let mut goodbye = pin!(goodbye.due());
+    let mut is_said = false;
     loop {
         let next = tokio::select! {
             next = outbox.next() => next,
-            () = close.cancelled() => {
+            () = &mut goodbye, if !is_said => {
+                is_said = true;
                 outbox.close(CloseCode::GoingAway, "Server shutdown");
                 outbox.next().await
             }

@@ -21,7 +21,7 @@ pub(super) async fn live() -> Response {
 /// `GET /health/ready`: 200 when edits can be stored, else 503 with the cause. Without the other
 /// nodes a shared store still holds the truth, so that state is degraded rather than unhealthy.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    if app.shutdown.intake.is_cancelled() {
+    if app.shutdown.leaving.is_cancelled() {
         let server = json!({ "status": "Unhealthy", "description": "shutting down" });
         return answer("Unhealthy", &json!({ "server": server }));
     }

@@ -94,9 +94,7 @@ fn upgrade(
     tasks.spawn(async move {
         let Ok(upgraded) = on_upgrade.await else { return };
         // Every listener is plain TCP, so this is what lies under every upgrade.
-        let parts =
-            hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded);
-        if let Ok(parts) = parts {
+        if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
             app.connections.serve(parts.io.into_inner(), parts.read_buf, admitted);
         }
     });

@@ -20,6 +20,7 @@ use super::community::Community;
 use super::comparison::{Comparison, Look};
 use super::open_rooms::{Heard, OpenRooms};
 use super::parts;
+use crate::supervision::Supervisor;
 use crate::time::{millis, now_millis};
 
 /// How often a node says that it is there.
@@ -93,12 +94,33 @@ impl Peers {
         self: &Arc<Self>,
         rooms: &Weak<dyn OpenRooms>,
         events: mpsc::Receiver<BusEvent>,
+        supervisor: &Supervisor,
     ) {
-        self.spawn(Arc::clone(self).listen(Weak::clone(rooms), events));
-        self.spawn(Arc::clone(self).keep_alive(Weak::clone(rooms)));
+        // All three are safe to run again: they hold no truth. What they were about to pass on is
+        // made good like a lost message.
+        let state = (Arc::clone(self), Weak::clone(rooms), events);
+        supervisor.spawn(
+            &self.tasks,
+            "listener to other nodes",
+            state,
+            |(peers, rooms, events)| {
+                Box::pin(peers.until_closed(Arc::clone(peers).listen(Weak::clone(rooms), events)))
+            },
+        );
+        let state = (Arc::clone(self), Weak::clone(rooms));
+        supervisor.spawn(&self.tasks, "sign of life", state, |(peers, rooms)| {
+            Box::pin(peers.until_closed(Arc::clone(peers).keep_alive(Weak::clone(rooms))))
+        });
         if self.is_store_shared {
-            self.spawn(Arc::clone(self).look_into_store(Weak::clone(rooms)));
+            let state = (Arc::clone(self), Weak::clone(rooms));
+            supervisor.spawn(&self.tasks, "comparison with the store", state, |(peers, rooms)| {
+                Box::pin(peers.until_closed(Arc::clone(peers).look_into_store(Weak::clone(rooms))))
+            });
         }
+    }
+
+    async fn until_closed(&self, task: impl Future<Output = ()>) {
+        self.stop.run_until_cancelled(task).await;
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -166,7 +188,7 @@ impl Peers {
     async fn listen(
         self: Arc<Self>,
         rooms: Weak<dyn OpenRooms>,
-        mut events: mpsc::Receiver<BusEvent>,
+        events: &mut mpsc::Receiver<BusEvent>,
     ) {
         while let Some(event) = events.recv().await {
             let Some(rooms) = rooms.upgrade() else { return };

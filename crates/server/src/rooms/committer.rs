@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::gate::Gate;
+use crate::supervision::Supervisor;
 use lane::{Lane, Pulse};
 pub(crate) use ticket::Ticket;
 
@@ -43,6 +44,7 @@ impl Committer {
         lanes: usize,
         write_hold: Duration,
         tasks: &TaskTracker,
+        supervisor: &Supervisor,
     ) -> Self {
         let lanes = (0..lanes)
             .map(|_| {
@@ -50,7 +52,9 @@ impl Committer {
                 let pulse = Arc::new(Pulse::new());
                 let (provider, gate) = (Arc::clone(provider), gate.clone());
                 let lane = Lane::new(provider, gate, write_hold, queue, Arc::clone(&pulse));
-                tasks.spawn(lane.run());
+                // Safe to run again: what it held in hand is answered as not stored, what waits
+                // still waits, in order.
+                supervisor.spawn(tasks, "lane", lane, |lane| Box::pin(lane.run()));
                 Entrance { queue: sender, pulse }
             })
             .collect();

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::gate::Gate;
 use super::loader::{self, Tail};
 use crate::config::{CompactionConfig, History};
+use crate::supervision::Supervisor;
 use crate::time::{millis, now_millis};
 
 /// Documents waiting for compaction. When full an offer is dropped: the room makes it again when
@@ -56,17 +57,13 @@ impl Compactor {
         config: CompactionConfig,
         stop: CancellationToken,
         tasks: &TaskTracker,
+        supervisor: &Supervisor,
     ) -> Self {
         let (queue, documents) = mpsc::channel(QUEUE);
         let (released, left) = mpsc::channel(RELEASED_QUEUE);
-        let task = Task { provider, gate, node, config: config.clone() };
-        tasks.spawn(async move {
-            tokio::select! {
-                () = task.run(documents, left) => {}
-                // Cut short anywhere it leaves nothing half done.
-                () = stop.cancelled() => {}
-            }
-        });
+        let task = Task { provider, gate, node, config: config.clone(), documents, left, stop };
+        // Safe to run again: cut short anywhere it leaves nothing half done.
+        supervisor.spawn(tasks, "compactor", task, |task| Box::pin(task.run()));
         Self { queue, released, config }
     }
 
@@ -95,19 +92,24 @@ struct Task {
     gate: Gate,
     node: NodeId,
     config: CompactionConfig,
+    documents: mpsc::Receiver<DocumentId>,
+    /// Of rooms that are gone.
+    left: mpsc::Receiver<DocumentId>,
+    stop: CancellationToken,
 }
 
 impl Task {
-    async fn run(
-        self,
-        mut documents: mpsc::Receiver<DocumentId>,
-        mut left: mpsc::Receiver<DocumentId>,
-    ) {
+    async fn run(&mut self) {
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(self.compact_all()).await;
+    }
+
+    async fn compact_all(&mut self) {
         loop {
             let document = tokio::select! {
                 biased;
-                Some(document) = documents.recv() => document,
-                Some(document) = left.recv() => document,
+                Some(document) = self.documents.recv() => document,
+                Some(document) = self.left.recv() => document,
                 else => return,
             };
             self.gate.writes_open().await;

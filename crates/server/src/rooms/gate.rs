@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::supervision::Supervisor;
+
 use super::backoff::Backoff;
 
 /// How long one question may take.
@@ -49,11 +51,18 @@ struct Shared {
 
 impl Gate {
     /// Starts the task that asks on `tasks`; it ends when the last [`Gate`] is gone.
-    pub(crate) fn start(provider: &Arc<dyn StorageProvider>, tasks: &TaskTracker) -> Self {
+    pub(crate) fn start(
+        provider: &Arc<dyn StorageProvider>,
+        tasks: &TaskTracker,
+        supervisor: &Supervisor,
+    ) -> Self {
         let (wake, woken) = mpsc::channel(1);
         let (reads, writes) = (watch::Sender::new(None), watch::Sender::new(None));
         let shared = Arc::new(Shared { reads, writes, wake });
-        tasks.spawn(watch_over(Arc::clone(provider), Arc::downgrade(&shared), woken));
+        let watch =
+            Watch { provider: Arc::clone(provider), shared: Arc::downgrade(&shared), woken };
+        // Safe to run again: it knows nothing but what it asks.
+        supervisor.spawn(tasks, "gate", watch, |watch| Box::pin(watch.run()));
         Self { shared }
     }
 
@@ -141,39 +150,45 @@ fn note_outage(state: &watch::Sender<State>, error: &Unavailable) {
     });
 }
 
-async fn watch_over(
+/// Asks the store, while it can't do its work, until it can.
+struct Watch {
     provider: Arc<dyn StorageProvider>,
     shared: Weak<Shared>,
-    mut woken: mpsc::Receiver<()>,
-) {
-    let mut told_at: Option<Instant> = None;
-    while woken.recv().await.is_some() {
-        let mut backoff = Backoff::up_to(PAUSE_MAX);
-        let mut is_told = false;
-        loop {
-            let (reads, writes) = ask(&*provider).await;
-            let Some(shared) = shared.upgrade() else { return };
-            let before = shared.writes.borrow().clone().or_else(|| shared.reads.borrow().clone());
-            settle(&shared.reads, &reads);
-            settle(&shared.writes, &writes);
-            let Err(error) = reads.and(writes) else {
-                if let Some(Outage { since, error }) = before {
-                    let duration_ms =
-                        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    if is_told {
-                        tracing::info!(duration_ms, "the store is back");
-                    } else if told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
-                        told_at = Some(Instant::now());
-                        tracing::warn!(%error, "a call failed, though the store does its work");
+    woken: mpsc::Receiver<()>,
+}
+
+impl Watch {
+    async fn run(&mut self) {
+        let mut told_at: Option<Instant> = None;
+        while self.woken.recv().await.is_some() {
+            let mut backoff = Backoff::up_to(PAUSE_MAX);
+            let mut is_told = false;
+            loop {
+                let (reads, writes) = ask(&*self.provider).await;
+                let Some(shared) = self.shared.upgrade() else { return };
+                let before =
+                    shared.writes.borrow().clone().or_else(|| shared.reads.borrow().clone());
+                settle(&shared.reads, &reads);
+                settle(&shared.writes, &writes);
+                let Err(error) = reads.and(writes) else {
+                    if let Some(Outage { since, error }) = before {
+                        let duration_ms =
+                            u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                        if is_told {
+                            tracing::info!(duration_ms, "the store is back");
+                        } else if told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+                            told_at = Some(Instant::now());
+                            tracing::warn!(%error, "a call failed, though the store does its work");
+                        }
                     }
+                    break;
+                };
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::error!(%error, "the store can't do its work; it is asked until it can");
                 }
-                break;
-            };
-            if !std::mem::replace(&mut is_told, true) {
-                tracing::error!(%error, "the store can't do its work; it is asked until it can");
+                drop(shared);
+                backoff.pause().await;
             }
-            drop(shared);
-            backoff.pause().await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The task around one room: it loads the document, feeds the room, and does what the room says.
 
+mod failing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +11,10 @@ use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Delivery, Position};
 use synckit_engine::room::{Command, Effect, Input, Room, TicketId};
-use synckit_engine::wire::CloseCode;
 use synckit_store::{Cause, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::committer::Ticket;
@@ -22,11 +24,13 @@ use super::input::RoomInput;
 use super::loader::{Loaded, Missing, Tail};
 use super::mailbox::{Arrival, RoomMessage};
 use super::opening::Early;
+use super::reply::Reply;
 use super::services::Services;
 use super::windows::Windows;
 use crate::heavy;
 use crate::nodes::Heard;
 use crate::outbox::Outbox;
+use crate::supervision::panicked;
 use crate::time::now_millis;
 
 /// How long a room stays after the last connection has left: a reload of the page should find
@@ -66,6 +70,10 @@ pub(super) struct RoomTask {
     early: Early,
     /// When the edits came that are to be given to the lane, in their order.
     arrivals: VecDeque<(TicketId, Arrival)>,
+    /// Who sent the command that the room works on.
+    in_hand: Option<Arc<Outbox>>,
+    /// A read of the room did not come to its end.
+    failed: CancellationToken,
 }
 
 impl RoomTask {
@@ -85,6 +93,8 @@ impl RoomTask {
             windows: Windows::default(),
             early: Early::default(),
             arrivals: VecDeque::new(),
+            in_hand: None,
+            failed: CancellationToken::new(),
         }
     }
 
@@ -156,16 +166,6 @@ impl RoomTask {
         }
     }
 
-    async fn refuse_all(&mut self, error: &StoreError) {
-        if error.is_unavailable() {
-            tracing::debug!(document.id = %self.document, error = %error, "not loaded");
-        } else {
-            tracing::error!(document.id = %self.document, error = %error, "document can't be loaded");
-        }
-        self.services.hub.forget(&self.document);
-        self.early.refuse_all(&self.document, &mut self.queues.mailbox, error).await;
-    }
-
     /// Gives the room what came over a connection, and notes when that was.
     fn take(
         &mut self,
@@ -174,8 +174,10 @@ impl RoomTask {
         effects: &mut Vec<Effect>,
     ) {
         let known = effects.len();
+        self.in_hand = Some(Arc::clone(&message.outbox));
         let (arrival, input) = message.into_input();
         handle(room, input, effects);
+        self.in_hand = None;
         let ticket = |effect: &Effect| match effect {
             Effect::Append { ticket, .. } => Some(*ticket),
             _ => None,
@@ -217,11 +219,10 @@ impl RoomTask {
                     let Arrival { since, place } = self.arrival(ticket);
                     let ticket = Ticket {
                         document: self.document.clone(),
-                        id: ticket,
                         deltas,
                         since,
                         place,
-                        reply: self.answer_to.clone(),
+                        reply: Reply::new(ticket, self.answer_to.clone()),
                     };
                     // Lanes outlive rooms; a lane that is gone shows as edits without answer.
                     let _ = self.lane.send(ticket).await;
@@ -260,6 +261,8 @@ impl RoomTask {
     fn read(&self, after: Option<Position>) {
         let (services, document) = (Arc::clone(&self.services), self.document.clone());
         let answer_to = self.answer_to.downgrade();
+        // Else the room would wait for this for ever.
+        let failed = self.failed.clone().drop_guard();
         self.services.shutdown.rooms.spawn(async move {
             let mut backoff = Backoff::new();
             while answer_to.strong_count() > 0 && !services.shutdown.drain.is_cancelled() {
@@ -288,41 +291,41 @@ impl RoomTask {
                     // Its place is kept free by OTHER_ANSWERS.
                     let _ = answer_to.try_send(input);
                 }
-                return;
+                break;
             }
+            failed.disarm();
         });
     }
 }
 
-/// Closes everyone's connection when the room's task ends by a panic, so that clients come back
-/// to a room that is loaded anew.
-struct Members {
-    room: Room<Arc<Outbox>>,
-    services: Arc<Services>,
-    document: DocumentId,
-}
-
-impl Drop for Members {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.services.hub.forget(&self.document);
-            for outbox in self.room.handles() {
-                outbox.close(CloseCode::InternalError, "Document failed, please reconnect");
-            }
-        }
-    }
-}
-
-/// Runs a room until nobody needs it any more.
+/// Runs a room until nobody needs it any more. A panic is the end of this room and of nothing else:
+/// whoever waits for it is told.
 pub(super) async fn run(mut task: RoomTask) {
-    let room = match task.load().await {
+    let mut loaded =
+        Err(StoreError::unavailable(Cause::Interrupted, "loading the document failed"));
+    panicked(async { loaded = task.load().await }).await;
+    let mut room = match loaded {
         Ok(room) => room,
         Err(error) => return task.refuse_all(&error).await,
     };
-    let mut members =
-        Members { room, services: Arc::clone(&task.services), document: task.document.clone() };
-    let room = &mut members.room;
+    let mut end = End::Failed;
+    panicked(async { end = serve(&mut task, &mut room).await }).await;
+    if let End::Failed = end {
+        task.fail(&room).await;
+    }
+}
+
+/// Why a room is not served any longer.
+enum End {
+    /// Nobody needs it, or the server stops.
+    Released,
+    /// It can't go on.
+    Failed,
+}
+
+async fn serve(task: &mut RoomTask, room: &mut Room<Arc<Outbox>>) -> End {
     let drain = task.services.shutdown.drain.clone();
+    let failed = task.failed.clone();
     let mut effects = Vec::new();
     task.ask_peers(room, &mut effects).await;
     room.handle(Input::Resumed, &mut effects);
@@ -336,7 +339,7 @@ pub(super) async fn run(mut task: RoomTask) {
         task.queues.standing.set(room.position());
         let has_commands = !task.queues.mailbox.is_empty() || !task.early.is_empty();
         if drain.is_cancelled() && !has_commands && !room.awaits_store() {
-            return;
+            return End::Released;
         }
         tokio::select! {
             biased;
@@ -370,7 +373,7 @@ pub(super) async fn run(mut task: RoomTask) {
             () = tokio::time::sleep_until(idle_since + IDLE_RELEASE), if room.is_idle() => {
                 if task.services.hub.release(&task.document, &task.queues.mailbox) {
                     task.services.compactor.offer_released(&task.document, task.tail);
-                    return;
+                    return End::Released;
                 }
                 idle_since = Instant::now();
             }
@@ -379,6 +382,7 @@ pub(super) async fn run(mut task: RoomTask) {
                 room.forget_state();
             }
             () = drain.cancelled(), if !drain.is_cancelled() => {}
+            () = failed.cancelled() => return End::Failed,
         }
         task.perform(room, &mut effects).await;
     }

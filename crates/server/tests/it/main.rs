@@ -7,6 +7,8 @@
 //! - [`starting`]: a start that waits for others, and one that may not change the schema
 //! - [`two_servers`]: two servers write the same documents of one database
 //! - [`shutdown`]: SIGTERM under load, with edits under way, with a client that never reads
+//! - [`calm_stops`]: what a stop spares clients and load balancers
+//! - [`early_signals`]: SIGTERM before the server is ready
 //! - [`slow_readers`]: a client that reads nothing of what is written
 //! - [`connections`]: how many may come, and how long a silent one may stay
 //! - [`cors`]: which web pages may read the answers
@@ -17,6 +19,7 @@
 //! - [`operators`]: commands beside a running server, and what is done to its tables by hand
 //! - [`hostile`]: bytes that are no protocol
 //! - [`embedding`]: two servers in one process
+//! - [`logging`]: a log that nobody reads
 //! - [`applications`]: the client that applications use
 //!
 //! And what they are made of: [`client`] is one connection, [`messages`] what goes over it, [`load`]
@@ -24,6 +27,7 @@
 //! and their HTTP side, [`random`] seeds.
 
 mod applications;
+mod calm_stops;
 mod client;
 mod compaction;
 mod connections;
@@ -31,10 +35,12 @@ mod cors;
 mod credentials;
 mod crowds;
 mod documents;
+mod early_signals;
 mod embedding;
 mod gone_back;
 mod hostile;
 mod load;
+mod logging;
 mod lost_replies;
 mod messages;
 mod operators;

@@ -29,6 +29,21 @@ pub(crate) fn memory_server_command(settings: &[&str]) -> ServerCommand {
     with_settings(command, settings)
 }
 
+/// A server as a bare process, for tests of what surrounds one. It keeps documents in memory unless
+/// the environment says something else, and is killed with the value.
+pub(crate) fn raw_command(arguments: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_synckit-server"));
+    command.args(arguments).env_clear().env("SYNCKIT_AUTH_REQUIRED", "false").kill_on_drop(true);
+    command
+}
+
+/// SIGTERM.
+pub(crate) fn terminate(child: &tokio::process::Child) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw).expect("it runs");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+}
+
 fn with_settings(command: ServerCommand, settings: &[&str]) -> ServerCommand {
     settings.iter().fold(command, |command, setting| command.args(["--set", setting]))
 }

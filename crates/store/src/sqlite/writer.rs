@@ -9,6 +9,7 @@
 //! such a call wrote may still be there after a restart, as S3 allows.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::JoinHandle;
@@ -208,9 +209,26 @@ impl WriterThread {
                 }
             };
             let group = self.group(first);
-            self.store(group);
-            self.carry_over();
+            // The callers of a group that failed are told that the writer stopped, which is to be
+            // tried again; nobody else has to be. Each call costs one panic at most.
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                self.store(group);
+                self.carry_over();
+            }));
+            if done.is_err() {
+                self.start_over();
+            }
         }
+    }
+
+    /// Leaves nothing of what a panic left half done.
+    fn start_over(&mut self) {
+        tracing::error!("a call of the file's writer failed");
+        if !self.connection.is_autocommit() {
+            // When this fails too, the next BEGIN does, and says so to its caller.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        self.recent = None;
     }
 
     /// What goes into one transaction.

@@ -23,11 +23,13 @@ use bytes::Bytes;
 use synckit_engine::ids::{DocumentId, NodeId};
 use tokio_util::task::TaskTracker;
 
+use self::driver::Driver;
 use self::options::check_roots;
 pub(crate) use self::options::{BusError, RedisOptions};
 use self::shared::{LinkState, Shared};
 use self::topics::Subscription;
 use super::{Bus, Channel, Events, LinkHealth};
+use crate::supervision::Supervisor;
 
 /// A node's link to the others through Redis.
 pub(crate) struct RedisBus {
@@ -44,11 +46,14 @@ impl RedisBus {
         node: NodeId,
         events: Events,
         tasks: &TaskTracker,
+        supervisor: &Supervisor,
     ) -> Result<Self, BusError> {
         check_roots(&options)?;
         let shared = Arc::new(Shared::new(options, node, events));
         let first = driver::connect_first(&shared).await?;
-        tasks.spawn(driver::run(Arc::clone(&shared), first));
+        let driver = Driver::new(Arc::clone(&shared), first);
+        // Safe to run again: it begins with a lost link, and all that follows from one.
+        supervisor.spawn(tasks, "link through Redis", driver, |driver| Box::pin(driver.run()));
         Ok(Self { shared })
     }
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::DocumentId;
-use synckit_engine::room::{StoredEdit, TicketId};
+use synckit_engine::room::StoredEdit;
 use synckit_engine::wire::ErrorCode;
 use synckit_store::{Append, Appended};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::ticket::Ticket;
 use crate::rooms::input::RoomInput;
+use crate::rooms::reply::Reply;
 
 /// Edits in one append: larger ones no longer raise throughput, only the wait of the first.
 const EDITS_MAX: usize = 512;
@@ -59,9 +60,8 @@ struct DocumentEdits {
 
 #[derive(Debug)]
 struct Edit {
-    id: TicketId,
     since: Instant,
-    reply: mpsc::Sender<RoomInput>,
+    reply: Reply,
     _place: Option<OwnedSemaphorePermit>,
     deltas: Vec<Delta>,
     /// How many there are while they are lent to an append.
@@ -104,8 +104,8 @@ impl Batch {
                 batch.documents.len() - 1
             });
             let count = ticket.deltas.len();
-            let Ticket { id, since, deltas, reply, place: _place, .. } = ticket;
-            let edit = Edit { id, since, reply, _place, deltas, count };
+            let Ticket { since, deltas, reply, place: _place, .. } = ticket;
+            let edit = Edit { since, reply, _place, deltas, count };
             batch.documents[place].edits.push(edit);
         }
         later.append(waiting);
@@ -152,7 +152,7 @@ impl Batch {
             let mut delivered = append.deltas.into_iter().zip(appended.deliveries);
             for answered in by_room(&document.edits) {
                 let edits = answered.iter().map(|edit| StoredEdit {
-                    ticket: edit.id,
+                    ticket: edit.reply.ticket(),
                     deltas: delivered.by_ref().take(edit.count).collect(),
                 });
                 answer(
@@ -212,15 +212,13 @@ fn by_room(edits: &[Edit]) -> impl Iterator<Item = &[Edit]> {
 
 /// Answers an edit that is in no batch yet and has waited too long.
 pub(super) fn refuse_waiting(ticket: &Ticket) {
-    let input =
-        RoomInput::NotStored { tickets: vec![ticket.id], code: ErrorCode::StorageUnavailable };
-    // As in `answer`.
-    let _ = ticket.reply.try_send(input);
+    let tickets = vec![ticket.reply.ticket()];
+    ticket.reply.send(RoomInput::NotStored { tickets, code: ErrorCode::StorageUnavailable });
 }
 
 fn not_stored(edits: &[Edit], code: ErrorCode) {
     for edits in by_room(edits) {
-        let tickets = edits.iter().map(|edit| edit.id).collect();
+        let tickets = edits.iter().map(|edit| edit.reply.ticket()).collect();
         answer(edits, RoomInput::NotStored { tickets, code });
     }
 }
@@ -228,8 +226,8 @@ fn not_stored(edits: &[Edit], code: ErrorCode) {
 /// Answers edits of one room.
 fn answer(edits: &[Edit], input: RoomInput) {
     if let Some(edit) = edits.first() {
-        // The queue has room for every ticket of its room, so this fails only when it is gone.
-        let _ = edit.reply.try_send(input);
+        edits.iter().for_each(|edit| edit.reply.answered());
+        edit.reply.send(input);
     }
 }
 

@@ -146,7 +146,8 @@ impl Lane {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// May be run again after a panic: what waits still waits, in order.
+    pub(super) async fn run(&mut self) {
         while let Some(batch) = self.next_batch().await {
             self.commit(batch).await;
         }

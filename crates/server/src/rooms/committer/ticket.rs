@@ -2,11 +2,10 @@
 
 use synckit_engine::delta::Delta;
 use synckit_engine::ids::DocumentId;
-use synckit_engine::room::TicketId;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::rooms::input::RoomInput;
+use crate::rooms::reply::Reply;
 
 /// What a delta takes besides its content, about.
 const DELTA_BYTES: usize = 256;
@@ -15,14 +14,12 @@ const DELTA_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) document: DocumentId,
-    pub(crate) id: TicketId,
     pub(crate) deltas: Vec<Delta>,
     /// When the server read it.
     pub(crate) since: Instant,
     /// Its share of the bytes that may be under way on this node, until it is answered.
     pub(crate) place: Option<OwnedSemaphorePermit>,
-    /// Where the room takes answers. It has room for the answers to all its tickets.
-    pub(crate) reply: mpsc::Sender<RoomInput>,
+    pub(crate) reply: Reply,
 }
 
 impl Ticket {

@@ -14,6 +14,7 @@ use super::super::redis::{RedisBus, RedisOptions};
 use super::super::{Bus, EVENTS_WAITING_MAX, Events};
 use super::{Ground, Node};
 use crate::config::{RedisEndpoint, Secret};
+use crate::supervision::Supervisor;
 
 /// The user of the server with TLS, who may do what the documentation asks for and nothing else.
 const USER: &str = "synckit";
@@ -41,7 +42,8 @@ pub(in super::super) async fn connect(options: &RedisOptions, name: &str) -> Nod
 }
 
 async fn start(options: &RedisOptions, node: NodeId, events: Events) -> Arc<dyn Bus> {
-    let bus = RedisBus::start(options.clone(), node, events, &TaskTracker::new()).await;
+    let (tasks, supervisor) = (TaskTracker::new(), Supervisor::default());
+    let bus = RedisBus::start(options.clone(), node, events, &tasks, &supervisor).await;
     Arc::new(bus.expect("the options are good"))
 }
 

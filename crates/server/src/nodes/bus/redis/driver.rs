@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::PushInfo;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::link::{Address, Link, LinkError, OnPush, REPLY_TIMEOUT};
 use super::options::BusError;
@@ -56,9 +56,31 @@ pub(super) async fn connect_first(shared: &Arc<Shared>) -> Result<Option<Held>, 
     }
 }
 
-/// Runs until the bus is closed.
-pub(super) async fn run(shared: Arc<Shared>, first: Option<Held>) {
-    let _closed = shared.closed.clone().drop_guard();
+/// What holds the link.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    first: Option<Held>,
+    is_first_run: bool,
+    /// Whoever waits for the end of the bus waits for nothing else.
+    _closed: DropGuard,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, first: Option<Held>) -> Self {
+        let closed = shared.closed.clone().drop_guard();
+        Self { shared, first, is_first_run: true, _closed: closed }
+    }
+
+    /// Runs until the bus is closed.
+    pub(super) async fn run(&mut self) {
+        if !std::mem::take(&mut self.is_first_run) {
+            lose(&self.shared, &LinkError::Down("the task that held the link failed".to_owned()));
+        }
+        run(&self.shared, self.first.take()).await;
+    }
+}
+
+async fn run(shared: &Arc<Shared>, first: Option<Held>) {
     let mut known = Vec::new();
     let mut pause = BACKOFF_MIN;
     let mut is_resumed = first.is_none();
@@ -66,13 +88,13 @@ pub(super) async fn run(shared: Arc<Shared>, first: Option<Held>) {
     while !shared.closing.is_cancelled() {
         let current = match held.take() {
             Some(held) => Ok(held),
-            None => establish(&shared, &known).await,
+            None => establish(shared, &known).await,
         };
         let since = Instant::now();
         let error = match current {
             Ok(held) => {
                 known = held.link.addresses();
-                match hold(&shared, &held, is_resumed).await {
+                match hold(shared, &held, is_resumed).await {
                     Ok(()) => break,
                     Err(error) => error,
                 }
@@ -80,7 +102,7 @@ pub(super) async fn run(shared: Arc<Shared>, first: Option<Held>) {
             Err(error) => error,
         };
         is_resumed = true;
-        lose(&shared, &error);
+        lose(shared, &error);
         // A link that comes and goes must not be made as fast as one that held.
         if since.elapsed() >= BACKOFF_MAX {
             pause = BACKOFF_MIN;

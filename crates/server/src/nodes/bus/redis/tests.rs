@@ -11,6 +11,7 @@ use super::super::conformance::{DEADLINE, Node, Tls, connect, document, eventual
 use super::super::{BusEvent, Channel, EVENTS_WAITING_MAX, LinkHealth};
 use super::{BusError, RedisBus, RedisOptions, wire};
 use crate::config::Secret;
+use crate::supervision::Supervisor;
 
 /// Somebody who talks to Redis besides the nodes.
 struct Admin(redis::aio::MultiplexedConnection);
@@ -67,7 +68,8 @@ async fn check_hears(listener: &mut Node, speaker: &Node) {
 
 async fn start(options: &RedisOptions) -> Result<RedisBus, BusError> {
     let (events, _) = mpsc::channel(1);
-    RedisBus::start(options.clone(), NodeId::new("node"), events, &TaskTracker::new()).await
+    let (node, tasks) = (NodeId::new("node"), TaskTracker::new());
+    RedisBus::start(options.clone(), node, events, &tasks, &Supervisor::default()).await
 }
 
 #[tokio::test]
@@ -233,7 +235,8 @@ async fn what_others_put_into_the_channels_is_ignored_and_counted() {
     let options = options(redis.address());
     let (events, mut heard) = mpsc::channel(EVENTS_WAITING_MAX);
     let tasks = TaskTracker::new();
-    let bus = RedisBus::start(options.clone(), NodeId::new("node"), events, &tasks).await;
+    let (node, supervisor) = (NodeId::new("node"), Supervisor::default());
+    let bus = RedisBus::start(options.clone(), node, events, &tasks, &supervisor).await;
     let bus = bus.expect("Redis is there");
     let mut admin = Admin::of(redis.address()).await;
     let nodes = format!("{}nodes", options.prefix);

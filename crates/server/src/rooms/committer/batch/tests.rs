@@ -1,6 +1,8 @@
 use synckit_engine::clock::EditNumber;
 use synckit_engine::delta::{Changes, DeltaId};
 use synckit_engine::ids::ClientId;
+use synckit_engine::room::TicketId;
+use tokio::sync::mpsc;
 
 use super::*;
 
@@ -17,11 +19,10 @@ fn ticket(number: u64, bytes: usize) -> Ticket {
     };
     Ticket {
         document: DocumentId::new(&format!("doc-{number}")).unwrap(),
-        id: TicketId(number),
         deltas: vec![delta],
         since: Instant::now(),
         place: None,
-        reply: mpsc::channel(1).0,
+        reply: Reply::new(TicketId(number), mpsc::channel(1).0),
     }
 }
 
