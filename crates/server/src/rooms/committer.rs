@@ -78,3 +78,26 @@ impl Committer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use synckit_store::memory::MemoryProvider;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn lanes_that_live_have_no_complaint_and_one_that_has_ended_has() {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let committer = runtime.block_on(async {
+            let provider: Arc<dyn StorageProvider> = Arc::new(MemoryProvider::new());
+            let tasks = TaskTracker::new();
+            let gate = Gate::start(&provider, &tasks);
+            Committer::start(&provider, &gate, 2, Duration::from_secs(1), &tasks)
+        });
+        assert_eq!(committer.complaint(), None);
+        // Takes its tasks with it, as a panic would.
+        drop(runtime);
+        assert_eq!(committer.complaint().unwrap(), "the task that commits edits has ended");
+    }
+}

@@ -279,11 +279,13 @@ impl RoomTask {
                     Ok(Missing::Document(loaded)) => Input::Reloaded(loaded),
                     Err(error) => {
                         if error.is_unavailable() {
+                            // The gate sees to it that this is not too often.
                             tracing::debug!(document.id = %document, error = %error, "read failed");
+                            Backoff::new().pause().await;
                         } else {
                             tracing::warn!(document.id = %document, error = %error, "read failed");
+                            backoff.pause().await;
                         }
-                        backoff.pause().await;
                         continue;
                     }
                 };

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::setup::{http_get, start_server, until};
+use crate::stored::assert_stored_once;
 
 /// Edits of each document that is opened.
 const TAIL: usize = 900;
@@ -163,4 +164,35 @@ async fn every_edit_is_answered_in_time_while_the_database_hangs() {
         } {}
     }
     assert!(healed.elapsed() < Duration::from_secs(5), "well after {:?}", healed.elapsed());
+}
+
+/// Three quarters of a mebibyte, where a mebibyte may be under way.
+const LARGE: usize = 768 << 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_edits_wait_for_each_other_and_none_is_refused() {
+    let database = Postgres::shared().await.create_database().await;
+    let settings = ["storage.in_flight_bytes=1MiB", "storage.history=forever"];
+    let server = start_server(&database.url(), &settings).await;
+    let mut writers = JoinSet::new();
+    for number in 0..4 {
+        let mut client = Client::connect(server.address()).await;
+        writers.spawn(async move {
+            let (document, text) = (format!("doc-{number}"), "x".repeat(LARGE));
+            let mut edits = Vec::new();
+            for _ in 0..4 {
+                let edit = client.edit(&document, "field", json!(text));
+                edits.push((client.send_edit(&edit).await, edit));
+            }
+            for (message_id, _) in &edits {
+                client.expect_ack(message_id).await;
+            }
+            edits.into_iter().map(|(_, edit)| edit).collect::<Vec<_>>()
+        });
+    }
+    let mut edits = Vec::new();
+    while let Some(written) = writers.join_next().await {
+        edits.extend(written.expect("a writer"));
+    }
+    assert_stored_once(&database, &edits).await;
 }

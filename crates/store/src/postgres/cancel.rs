@@ -90,7 +90,7 @@ impl Shared {
             tracing::info!(
                 cancelled = counts.cancelled,
                 closed_only = counts.closed_only,
-                "calls that took too long were cancelled; counted from the start"
+                "calls that nobody waits for any more were cancelled; counted from the start"
             );
         }
     }

@@ -48,14 +48,8 @@ async fn a_killed_database_is_not_available_and_its_return_is_enough() {
 
     postgres.kill9().await;
     let id = DocumentId::new("doc").unwrap();
-    // The process of the connection outlives its server for a moment, and what it stores is stored.
-    let mut stored = 1;
-    let first_error = loop {
-        match store.append(&edit("doc", stored + 1)).await {
-            Ok(_) => stored += 1,
-            Err(error) => break error,
-        }
-    };
+    let stored = 1;
+    let first_error = store.append(&edit("doc", stored + 1)).await.unwrap_err();
     for error in [
         first_error,
         store.append(&edit("doc", stored + 1)).await.unwrap_err(),
@@ -196,6 +190,86 @@ async fn a_call_that_is_dropped_leaves_no_half_done_connection() {
     for counter in 2..10 {
         append_until_stored(store, &edit("other", counter)).await;
     }
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_leaves_no_process_waiting() {
+    let database = Postgres::shared().await.create_database().await;
+    let provider = provider(&database);
+    provider.initialize().await.unwrap();
+    let store = provider.documents();
+    append_until_stored(store, &edit("doc", 1)).await;
+    let id = DocumentId::new("doc").unwrap();
+    let waiting = "SELECT 1 FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    with_locked_documents(&database, async {
+        let short = Duration::from_millis(200);
+        let batch = edit("doc", 2);
+        let (appended, deleted) = tokio::join!(
+            tokio::time::timeout(short, store.append(&batch)),
+            tokio::time::timeout(short, store.delete(&id)),
+        );
+        assert!(appended.is_err() && deleted.is_err(), "both wait for the lock");
+        // Far less than the server's own limit.
+        let end = Instant::now() + Duration::from_secs(2);
+        while !database.rows(waiting).await.is_empty() {
+            assert!(Instant::now() < end, "they still wait");
+        }
+    })
+    .await;
+    let delivery = append_until_stored(store, &edit("doc", 2)).await;
+    assert_eq!(delivery, Delivery::Stored(Seq(2)), "what was cancelled is not stored");
+}
+
+#[tokio::test]
+async fn appends_do_not_wait_behind_those_who_read() {
+    let database = Postgres::shared().await.create_database().await;
+    let options = PostgresOptions { pool_max: 2, writers: 1, ..options(&database) };
+    let provider = PostgresProvider::new(&options).unwrap();
+    provider.initialize().await.unwrap();
+    let store = provider.documents();
+    append_until_stored(store, &edit("doc", 1)).await;
+    let (held, id) = (DocumentId::new("held").unwrap(), DocumentId::new("doc").unwrap());
+    append_until_stored(store, &edit("held", 1)).await;
+    let (client, connection) =
+        tokio_postgres::connect(&database.url(), NoTls).await.expect("connect");
+    let work = async {
+        let lock = "BEGIN; SELECT 1 FROM documents WHERE id = 'held' FOR UPDATE";
+        client.batch_execute(lock).await.expect("lock");
+        // Takes the one connection for everything else, and the others queue behind it.
+        let reads = async { tokio::join!(store.delete(&held), store.get(&id), store.get(&id)) };
+        let appends = async {
+            let start = Instant::now();
+            for counter in 2..20 {
+                append_until_stored(store, &edit("doc", counter)).await;
+            }
+            provider.check_health().await.expect("the look finds a connection too");
+            assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+            client.batch_execute("ROLLBACK").await.expect("rollback");
+        };
+        let ((deleted, one, two), ()) = tokio::join!(reads, appends);
+        assert!(deleted.unwrap() && one.unwrap().is_some() && two.unwrap().is_some());
+    };
+    tokio::select! {
+        () = work => {}
+        _ = connection => panic!("the connection ended"),
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_tried_needs_what_appends_need_and_leaves_nothing() {
+    let database = Postgres::shared().await.create_database().await;
+    let provider = provider(&database);
+    provider.initialize().await.unwrap();
+    provider.try_write().await.unwrap();
+    provider.try_write().await.unwrap();
+    assert!(database.rows("SELECT 1 FROM deltas").await.is_empty());
+    assert_eq!(provider.check_health().await.unwrap().writes_refused, None);
+    database.execute("ALTER TABLE deltas RENAME TO lost").await;
+    let error = provider.try_write().await.unwrap_err();
+    assert_eq!(error.cause(), Some(Cause::SchemaMissing), "{error:?}");
+    let refused = provider.check_health().await.unwrap().writes_refused.unwrap();
+    assert_eq!(refused.cause, Cause::SchemaMissing, "{refused:?}");
 }
 
 #[tokio::test]

@@ -352,3 +352,28 @@ async fn a_disk_that_fails_writes_costs_only_the_calls_it_fails() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("all is well"), "{output:?}");
 }
+
+#[tokio::test]
+async fn a_file_that_was_moved_away_takes_nothing_until_it_is_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for name in ["test.db", "test.db-wal"] {
+        let path = directory.path().join("test.db");
+        let provider = SqliteProvider::new(SqliteOptions::new(&path));
+        provider.initialize().await.expect("initialize");
+        let (store, id) = (provider.documents(), document(&format!("doc-{}", name.len())));
+        let edit = |number| part(&id, vec![delta("x", number, "text")]);
+        store.append(&edit(1)).await.expect("append");
+        provider.try_write().await.expect("a write that is tried");
+        let (there, away) = (directory.path().join(name), directory.path().join("away"));
+        std::fs::rename(&there, &away).expect("moved away");
+        let error = store.append(&edit(2)).await.expect_err("nobody would find it again");
+        assert!(error.is_unavailable() && error.to_string().contains(name), "{error:?}");
+        assert!(provider.try_write().await.is_err());
+        let refused = provider.check_health().await.expect("it can be read").writes_refused;
+        assert!(refused.is_some_and(|refused| refused.reason.contains(name)));
+        std::fs::rename(&away, &there).expect("moved back");
+        store.append(&edit(2)).await.expect("the same edit");
+        provider.try_write().await.expect("a write that is tried");
+        assert_eq!(history(store, &id).await.len(), 2);
+    }
+}
