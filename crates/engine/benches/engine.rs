@@ -15,6 +15,7 @@ use synckit_engine::room::{self, Command, Input, Room, StoredEdit};
 use synckit_engine::session::{self, Identity, Session};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::text::TextState;
+use synckit_engine::time::{Moment, Now};
 use synckit_engine::wire::{FrameKind, Framing, Outgoing, ServerMessage, decode, encode};
 
 const NOW: u64 = 1_700_000_000_000;
@@ -161,7 +162,12 @@ fn room(bench: &mut Criterion) {
                 template.clone()
             },
             |frame| {
-                session.receive(NOW, FrameKind::Binary, &frame, &mut said);
+                session.receive(
+                    Now { wall: NOW, moment: Moment(0) },
+                    FrameKind::Binary,
+                    &frame,
+                    &mut said,
+                );
                 for effect in said.drain(..) {
                     if let session::Effect::Forward { command, .. } = effect {
                         let session = SessionId(1);

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{ClientId, Millis, NodeId, SessionId};
+use crate::ids::{ClientId, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::limits::{AWARENESS_CLIENTS_PER_SESSION_MAX, AWARENESS_ENTRIES_MAX};
+use crate::time::Moment;
 
 /// One client's awareness.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Entry {
     /// Who speaks for the client.
     pub owner: Owner,
     /// When it is taken for gone unless it is heard of again; while its connection is here: never.
-    pub until: Option<Millis>,
+    pub until: Option<Moment>,
 }
 
 /// Who speaks for a client.
@@ -40,7 +41,7 @@ pub struct Heard {
     /// Whether it said so before; else something changed.
     pub is_repeated: bool,
     /// How long it counts unless it is said again.
-    pub until: Millis,
+    pub until: Moment,
 }
 
 /// Why an update was not taken.
@@ -150,18 +151,18 @@ impl Awareness {
 
     /// Keeps the entries of a connection that was lost until its clients have had time to return;
     /// gives those for which another connection speaks.
-    pub fn abandon(&mut self, owner: SessionId, until: Millis) -> Vec<Changed> {
+    pub fn abandon(&mut self, owner: SessionId, until: Moment) -> Vec<Changed> {
         self.said.retain(|(_, speaker), _| *speaker != owner);
         self.orphan(&Owner::Session(owner), until, true)
     }
 
     /// Keeps what a node said that is gone until its clients have had time to return; gives those
     /// for which a connection speaks.
-    pub fn abandon_node(&mut self, node: &NodeId, until: Millis) -> Vec<Changed> {
+    pub fn abandon_node(&mut self, node: &NodeId, until: Moment) -> Vec<Changed> {
         self.orphan(&Owner::Node(node.clone()), until, false)
     }
 
-    fn orphan(&mut self, owner: &Owner, until: Millis, was_here: bool) -> Vec<Changed> {
+    fn orphan(&mut self, owner: &Owner, until: Moment, was_here: bool) -> Vec<Changed> {
         let mut back = Vec::new();
         for (client, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.owner == *owner) {
             if let Some(said) = last_said(&self.said, client, entry.clock) {
@@ -176,13 +177,13 @@ impl Awareness {
     }
 
     /// Removes the entries that were not heard of in time, as [`Awareness::disconnect`].
-    pub fn expire(&mut self, now: Millis) -> Vec<Changed> {
+    pub fn expire(&mut self, now: Moment) -> Vec<Changed> {
         self.take(|entry| entry.until.is_some_and(|until| until <= now))
     }
 
     /// When [`Awareness::expire`] next has something to remove.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Millis> {
+    pub fn next_expiry(&self) -> Option<Moment> {
         self.entries.values().filter_map(|entry| entry.until).min()
     }
 

@@ -22,4 +22,5 @@ pub mod room;
 pub mod session;
 pub mod snapshot;
 pub mod text;
+pub mod time;
 pub mod wire;

@@ -32,12 +32,13 @@ use crate::awareness::Awareness;
 use crate::clock::VectorClock;
 use crate::delta::{Delta, DeltaId};
 use crate::document::Document;
-use crate::ids::{ClientId, DocumentId, Millis, SessionId};
+use crate::ids::{ClientId, DocumentId, SessionId};
 use crate::json::JsonText;
 use crate::limits::{Limits, SESSION_WRITERS_MAX};
 use crate::peer::PeerMessage;
 use crate::position::{Position, Seq};
 use crate::snapshot::Snapshot;
+use crate::time::Moment;
 pub use effect::Effect;
 pub use input::{Command, Draft, Input, StoredEdit, TicketId};
 use lag::Lag;
@@ -198,7 +199,7 @@ impl<H> Room<H> {
 
     /// When [`Input::Tick`] has something to do.
     #[must_use]
-    pub fn next_tick(&self) -> Option<Millis> {
+    pub fn next_tick(&self) -> Option<Moment> {
         self.awareness.next_expiry()
     }
 

@@ -12,6 +12,7 @@ use crate::delta::DeltaId;
 use crate::ids::{ClientId, DocumentId, Millis, SessionId};
 use crate::limits::{BROKEN_FRAMES_MAX, HELD_BYTES_MAX, HELD_MESSAGES_MAX, Limits};
 use crate::room::{Command, Draft};
+use crate::time::Now;
 use crate::wire::message::Permissions;
 use crate::wire::{
     ClientMessage, CloseCode, Edit, ErrorCode, ErrorReply, FrameKind, Framing, Incoming,
@@ -144,13 +145,7 @@ impl Session {
     }
 
     /// Takes one WebSocket message.
-    pub fn receive(
-        &mut self,
-        now: Millis,
-        kind: FrameKind,
-        bytes: &[u8],
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn receive(&mut self, now: Now, kind: FrameKind, bytes: &[u8], effects: &mut Vec<Effect>) {
         self.framing = Framing::of(kind, bytes);
         match decode(self.framing, bytes) {
             Ok(incoming) => {
@@ -174,7 +169,7 @@ impl Session {
     /// Takes the answer to [`Effect::Authenticate`]; none: the credentials were refused.
     pub fn authenticated(
         &mut self,
-        now: Millis,
+        now: Now,
         identity: Option<Identity>,
         effects: &mut Vec<Effect>,
     ) {
@@ -210,7 +205,7 @@ impl Session {
         });
     }
 
-    fn take(&mut self, now: Millis, incoming: Incoming, bytes: usize, effects: &mut Vec<Effect>) {
+    fn take(&mut self, now: Now, incoming: Incoming, bytes: usize, effects: &mut Vec<Effect>) {
         match incoming.message {
             ClientMessage::Ping => effects.push(Effect::Reply(ServerMessage::Pong)),
             ClientMessage::Ack | ClientMessage::Pong | ClientMessage::Connect => {}
@@ -248,7 +243,7 @@ impl Session {
     /// What only an authenticated connection may say.
     fn open(
         &mut self,
-        now: Millis,
+        now: Now,
         incoming: Incoming,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ErrorReply> {
@@ -282,11 +277,11 @@ impl Session {
             }
             ClientMessage::AwarenessUpdate { document, client, state, clock } => {
                 self.may_follow(&document)?;
-                self.allowance.spend(now)?;
+                self.allowance.spend(now.moment)?;
                 (document, Command::AwarenessUpdate { client, state, clock })
             }
             ClientMessage::Chunk(chunk) => {
-                let Some(frame) = self.chunks.take(now, chunk)? else { return Ok(()) };
+                let Some(frame) = self.chunks.take(now.moment, chunk)? else { return Ok(()) };
                 return self.open_chunked(now, &frame, effects);
             }
             // Answered before authentication was asked for.
@@ -304,7 +299,7 @@ impl Session {
     /// Takes a frame that came in pieces as if it had come whole.
     fn open_chunked(
         &mut self,
-        now: Millis,
+        now: Now,
         frame: &[u8],
         effects: &mut Vec<Effect>,
     ) -> Result<(), ErrorReply> {
@@ -319,7 +314,7 @@ impl Session {
 
     fn edit(
         &mut self,
-        now: Millis,
+        now: Now,
         sent_at: Option<Millis>,
         edit: Edit,
     ) -> Result<(DocumentId, Command), ErrorReply> {
@@ -329,12 +324,12 @@ impl Session {
         if !self.permissions().is_some_and(|allowed| allowed.may_write(&document)) {
             return Err(fail(ErrorReply::new(ErrorCode::PermissionDenied)));
         }
-        self.allowance.spend(now).map_err(fail)?;
+        self.allowance.spend(now.moment).map_err(fail)?;
         self.remember(&document).map_err(fail)?;
         let mut drafts = Vec::with_capacity(edit.operations.len());
         for operation in edit.operations {
             let changes = operation.changes;
-            let written_at = operation.timestamp.or(sent_at).unwrap_or(now);
+            let written_at = operation.timestamp.or(sent_at).unwrap_or(now.wall);
             let client = operation.client.unwrap_or_else(|| self.name.clone());
             let id = match operation.number {
                 Some(number) => DeltaId::derive(&client, number, written_at, &changes),
@@ -344,9 +339,9 @@ impl Session {
                     DeltaId::new(&format!("{}-{serial}", self.name))
                 }
             };
-            let latest = now.saturating_add(self.limits.clock_skew_max_ms);
-            let earliest = now.saturating_sub(self.limits.tombstone_horizon_ms);
-            let timestamp = if written_at > latest { now } else { written_at.max(earliest) };
+            let latest = now.wall.saturating_add(self.limits.clock_skew_max_ms);
+            let earliest = now.wall.saturating_sub(self.limits.tombstone_horizon_ms);
+            let timestamp = if written_at > latest { now.wall } else { written_at.max(earliest) };
             drafts.push(Draft { id, client, number: operation.number, timestamp, changes });
         }
         let follow = self.permissions().is_some_and(|allowed| allowed.may_read(&document));

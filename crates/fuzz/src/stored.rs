@@ -6,6 +6,7 @@ use synckit_engine::limits::Limits;
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::room::{Command, Input, Room};
 use synckit_engine::snapshot::Snapshot;
+use synckit_engine::time::Moment;
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -56,9 +57,9 @@ fn peer_message(bytes: &[u8]) {
     // Twice, as the bus may.
     for message in [message.clone(), message] {
         let node = NodeId::new("n");
-        room.handle(Input::Peer { node, message, now: NOW }, &mut effects);
+        room.handle(Input::Peer { node, message, now: Moment(0) }, &mut effects);
     }
-    room.handle(Input::Tick(NOW), &mut effects);
+    room.handle(Input::Tick(Moment(NOW)), &mut effects);
 }
 
 fn document() -> DocumentId {

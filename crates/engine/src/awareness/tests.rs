@@ -64,11 +64,11 @@ fn a_client_that_returns_in_time_was_never_gone() {
     let mut here = Awareness::default();
     let ann = client("ann");
     here.update(SessionId(1), &ann, state("{}"), 4).unwrap();
-    here.abandon(SessionId(1), 1_000);
-    assert_eq!(here.next_expiry(), Some(1_000));
-    assert_eq!(here.expire(999), vec![]);
-    assert!(!here.hear(&node("b"), &ann, state("{}"), 4, changed(9_000)));
-    assert_eq!(here.expire(5_000), vec![], "it never went");
+    here.abandon(SessionId(1), Moment(1_000));
+    assert_eq!(here.next_expiry(), Some(Moment(1_000)));
+    assert_eq!(here.expire(Moment(999)), vec![]);
+    assert!(!here.hear(&node("b"), &ann, state("{}"), 4, changed(Moment(9_000))));
+    assert_eq!(here.expire(Moment(5_000)), vec![], "it never went");
     assert_eq!(here.here().count(), 0, "it is the other node's now");
 }
 
@@ -77,11 +77,11 @@ fn a_client_that_stays_away_goes_when_its_time_is_over() {
     let mut here = Awareness::default();
     let (ann, ben) = (client("ann"), client("ben"));
     here.update(SessionId(1), &ann, state("{}"), 4).unwrap();
-    here.hear(&node("b"), &ben, state("{}"), 7, repeated(9_000));
-    here.abandon(SessionId(1), 1_000);
-    here.abandon_node(&node("b"), 2_000);
-    assert_eq!(here.expire(1_000), vec![(ann, None, 5)]);
-    assert_eq!(here.expire(2_000), vec![(ben, None, 8)]);
+    here.hear(&node("b"), &ben, state("{}"), 7, repeated(Moment(9_000)));
+    here.abandon(SessionId(1), Moment(1_000));
+    here.abandon_node(&node("b"), Moment(2_000));
+    assert_eq!(here.expire(Moment(1_000)), vec![(ann, None, 5)]);
+    assert_eq!(here.expire(Moment(2_000)), vec![(ben, None, 8)]);
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn a_repeated_entry_does_not_take_a_client_back_that_moved_on() {
     let mut here = Awareness::default();
     let ann = client("ann");
     here.update(SessionId(1), &ann, state("{}"), 4).unwrap();
-    assert!(!here.hear(&node("b"), &ann, state("{\"old\":1}"), 4, repeated(9)));
+    assert!(!here.hear(&node("b"), &ann, state("{\"old\":1}"), 4, repeated(Moment(9))));
     assert_eq!(here.here().count(), 1);
-    assert!(here.hear(&node("b"), &ann, state("{\"new\":1}"), 1, changed(9)));
+    assert!(here.hear(&node("b"), &ann, state("{\"new\":1}"), 1, changed(Moment(9))));
     assert_eq!(here.disconnect(SessionId(1)), vec![], "the first connection lost it");
     assert_eq!(here.hear_gone(&node("c"), &ann, 9), None, "only the node that speaks for it");
     assert_eq!(here.hear_gone(&node("b"), &ann, 2), Some((ann, None, 2)));
@@ -103,7 +103,7 @@ fn a_connection_that_lives_counts_again_when_late_words_of_another_end() {
     let ann = client("ann");
     here.update(SessionId(1), &ann, state("{\"live\":1}"), 4).unwrap();
     // What the client said on another node before it came here.
-    here.hear(&node("b"), &ann, state("{\"late\":1}"), 2, changed(9));
+    here.hear(&node("b"), &ann, state("{\"late\":1}"), 2, changed(Moment(9)));
     let back = Some((ann, Some(state("{\"live\":1}")), 4));
     assert_eq!(here.hear_gone(&node("b"), &client("ann"), 3), back);
     assert_eq!(here.here().count(), 1);
@@ -113,17 +113,17 @@ fn a_connection_that_lives_counts_again_when_late_words_of_another_end() {
 fn what_a_node_does_not_repeat_in_time_is_gone() {
     let mut here = Awareness::default();
     let (ann, ben) = (client("ann"), client("ben"));
-    here.hear(&node("b"), &ann, state("{}"), 1, repeated(100));
-    here.hear(&node("b"), &ben, state("{}"), 3, repeated(100));
-    here.hear(&node("b"), &ann, state("{}"), 1, repeated(200));
-    assert_eq!(here.expire(150), vec![(ben, None, 4)]);
-    assert_eq!(here.next_expiry(), Some(200));
+    here.hear(&node("b"), &ann, state("{}"), 1, repeated(Moment(100)));
+    here.hear(&node("b"), &ben, state("{}"), 3, repeated(Moment(100)));
+    here.hear(&node("b"), &ann, state("{}"), 1, repeated(Moment(200)));
+    assert_eq!(here.expire(Moment(150)), vec![(ben, None, 4)]);
+    assert_eq!(here.next_expiry(), Some(Moment(200)));
 }
 
-fn repeated(until: Millis) -> Heard {
+fn repeated(until: Moment) -> Heard {
     Heard { is_repeated: true, until }
 }
 
-fn changed(until: Millis) -> Heard {
+fn changed(until: Moment) -> Heard {
     Heard { is_repeated: false, until }
 }

@@ -1,10 +1,11 @@
 //! Who is here: over connections to this node, and through others.
 
 use crate::awareness::{Changed, Heard, Refused};
-use crate::ids::{ClientId, Millis, NodeId, SessionId};
+use crate::ids::{ClientId, NodeId, SessionId};
 use crate::json::JsonText;
 use crate::limits::{AWARENESS_HEARD_FOR_MS, EDIT_NUMBER_JUMP_TO_MAX, number_may_follow};
 use crate::peer::PeerMessage;
+use crate::time::Moment;
 use crate::wire::message::ClientAwareness;
 use crate::wire::{ErrorCode, ErrorReply, ServerMessage};
 
@@ -75,12 +76,12 @@ impl<H> Room<H> {
     pub(super) fn hear_awareness(
         &mut self,
         node: &NodeId,
-        now: Millis,
+        now: Moment,
         is_repeated: bool,
         entries: Vec<(ClientId, Option<JsonText>, u64)>,
         effects: &mut Vec<Effect>,
     ) {
-        let heard = Heard { is_repeated, until: now.saturating_add(AWARENESS_HEARD_FOR_MS) };
+        let heard = Heard { is_repeated, until: now.after(AWARENESS_HEARD_FOR_MS) };
         let (mut changed, mut back) = (Vec::new(), Vec::new());
         for (client, state, clock) in entries {
             match &state {

@@ -7,6 +7,7 @@ use crate::json::JsonText;
 use crate::peer::PeerMessage;
 use crate::position::{Delivery, Epoch, Position, Seq};
 use crate::snapshot::Snapshot;
+use crate::time::Moment;
 use crate::wire::ErrorCode;
 
 use super::windows::Window;
@@ -63,7 +64,7 @@ pub enum Command {
     /// Nothing any more: its connection is gone, and may be replaced by another.
     Vanish {
         /// Until when its clients count as present.
-        until: Millis,
+        until: Moment,
     },
 }
 
@@ -119,7 +120,7 @@ pub enum Input<H> {
         /// What.
         message: PeerMessage,
         /// The time.
-        now: Millis,
+        now: Moment,
     },
     /// Deltas of another node that shares no store with this one, to be stored here too.
     Merge(Vec<Delta>),
@@ -134,10 +135,10 @@ pub enum Input<H> {
         /// Which.
         node: NodeId,
         /// Until when its clients count as present.
-        until: Millis,
+        until: Moment,
     },
     /// The time.
-    Tick(Millis),
+    Tick(Moment),
     /// A window that [`Effect::Open`](super::Effect::Open) opened is over.
     Over(Window),
 }

@@ -1,8 +1,9 @@
 //! What other nodes and the store say of the document.
 
-use crate::ids::{Millis, NodeId};
+use crate::ids::NodeId;
 use crate::peer::PeerMessage;
 use crate::position::{Position, Seq};
+use crate::time::Moment;
 
 use super::{Effect, Room};
 
@@ -11,7 +12,7 @@ impl<H> Room<H> {
         &mut self,
         node: &NodeId,
         message: PeerMessage,
-        now: Millis,
+        now: Moment,
         effects: &mut Vec<Effect>,
     ) {
         match message {

@@ -1,7 +1,7 @@
 //! Frames that come in pieces.
 
-use crate::ids::Millis;
 use crate::limits::{CHUNKED_BYTES_MAX, CHUNKED_FRAMES_MAX, CHUNKED_WITHIN_MS};
+use crate::time::Moment;
 use crate::wire::message::Chunk;
 use crate::wire::{ErrorCode, ErrorReply};
 
@@ -12,7 +12,7 @@ pub(super) struct Chunks(Vec<Partial>);
 #[derive(Debug)]
 struct Partial {
     frame: String,
-    since: Millis,
+    since: Moment,
     pieces: Vec<Option<Vec<u8>>>,
 }
 
@@ -29,10 +29,10 @@ impl Chunks {
     /// When the piece does not fit those before, or too much is held; its frame is given up.
     pub(super) fn take(
         &mut self,
-        now: Millis,
+        now: Moment,
         chunk: Chunk,
     ) -> Result<Option<Vec<u8>>, ErrorReply> {
-        self.0.retain(|partial| now.saturating_sub(partial.since) < CHUNKED_WITHIN_MS);
+        self.0.retain(|partial| now.since(partial.since) < CHUNKED_WITHIN_MS);
         let Chunk { frame, total, index, data } = chunk;
         let at = self.0.iter().position(|partial| partial.frame == frame);
         let mut partial = match at {

@@ -15,6 +15,7 @@ use crate::delta::{Change, Changes};
 use crate::ids::FieldName;
 use crate::json::JsonText;
 use crate::limits::{BATCH_OPERATIONS_MAX, EDIT_NUMBER_MAX};
+use crate::time::Moment;
 use crate::wire::MessageType;
 
 const NOW: Millis = 1_700_000_000_000;
@@ -22,7 +23,7 @@ const NOW: Millis = 1_700_000_000_000;
 /// A session with everything it did so far.
 struct Subject {
     session: Session,
-    now: Millis,
+    now: Now,
     effects: Vec<Effect>,
 }
 
@@ -36,7 +37,7 @@ fn identity(can_read: &[&str], can_write: &[&str]) -> Identity {
 fn session(identity: Option<Identity>, limits: Limits) -> Subject {
     let name = ClientId::new("node-7-conn-1").unwrap();
     let session = Session::new(SessionId(1), name, identity, limits);
-    Subject { session, now: NOW, effects: Vec::new() }
+    Subject { session, now: Now { wall: NOW, moment: Moment(7) }, effects: Vec::new() }
 }
 
 /// Where authentication is off.
@@ -57,6 +58,11 @@ fn allowed(can_read: &[&str], can_write: &[&str]) -> Subject {
 }
 
 impl Subject {
+    /// Lets time pass, on both clocks.
+    fn wait(&mut self, ms: u64) {
+        self.now = Now { wall: self.now.wall + ms, moment: self.now.moment.after(ms) };
+    }
+
     /// Receives JSON text and gives what that led to.
     fn hears(&mut self, text: &str) -> Vec<Effect> {
         self.hears_bytes(FrameKind::Text, text.as_bytes())

@@ -8,6 +8,7 @@ use synckit_engine::ids::{Millis, NodeId, SessionId};
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Delivery, Epoch, Position};
 use synckit_engine::room::{Command, Input, RecentBudget, Room, TicketId, Window};
+use synckit_engine::time::{Moment, Now};
 
 use crate::random::Random;
 
@@ -16,6 +17,17 @@ const GROUP_MAX: usize = 4;
 
 /// Enough for all that is written in a run.
 const RECENT_BYTES: usize = 1 << 30;
+
+/// From the first moment to 1970: what one clock shows means nothing on the other.
+const MOMENTS_FROM: Millis = 1_600_000_000_000;
+
+pub(crate) fn moment(now: Millis) -> Moment {
+    Moment(now - MOMENTS_FROM)
+}
+
+pub(crate) fn clocks(now: Millis) -> Now {
+    Now { wall: now, moment: moment(now) }
+}
 
 /// A room of a node, from the moment it starts to load.
 #[derive(Debug)]

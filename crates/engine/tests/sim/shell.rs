@@ -10,7 +10,7 @@ use synckit_engine::room::{Command, Effect, Input, Room, StoredEdit, Window};
 use synckit_engine::snapshot::Snapshot;
 use synckit_engine::wire::{ErrorCode, ServerMessage};
 
-use crate::node::{Answer, Read, ReadOf, Slot, Ticket};
+use crate::node::{Answer, Read, ReadOf, Slot, Ticket, moment};
 use crate::plan::GRACE_MS;
 use crate::sabotage::Sabotage;
 use crate::store::Missing;
@@ -143,7 +143,7 @@ impl World {
         let session = self.nodes[node].closing.remove(at);
         self.note(|| format!("node {node} notices the end of {}", session.0));
         self.connections.remove(&session);
-        let until = self.now + GRACE_MS;
+        let until = moment(self.now + GRACE_MS);
         for slot in self.nodes[node].slots.values_mut() {
             slot.mailbox.push_back((session, Command::Vanish { until }));
         }
@@ -334,6 +334,6 @@ impl World {
                 *seq = Seq(seq.0.min(next + n));
             }
         }
-        self.give(node, document, Input::Peer { node: from, message, now: self.now });
+        self.give(node, document, Input::Peer { node: from, message, now: moment(self.now) });
     }
 }

@@ -5,7 +5,7 @@ use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::{Position, Seq};
 use synckit_engine::room::Input;
 
-use crate::node::{Answer, Slot};
+use crate::node::{Answer, Slot, moment};
 use crate::plan::{ALIVE_MS, IDLE_MS, NODE_SILENT_MS, REPEAT_MS};
 use crate::sabotage::Sabotage;
 use crate::world::World;
@@ -68,13 +68,17 @@ impl World {
                 self.give(node, document, Input::RepeatAwareness);
             }
             for (gone, _) in &silent {
-                self.give(node, document, Input::NodeGone { node: gone.clone(), until: now });
+                self.give(
+                    node,
+                    document,
+                    Input::NodeGone { node: gone.clone(), until: moment(now) },
+                );
             }
-            let due = |slot: &Slot| slot.room.as_ref().unwrap().next_tick() <= Some(now);
+            let due = |slot: &Slot| slot.room.as_ref().unwrap().next_tick() <= Some(moment(now));
             let slot = &self.nodes[node].slots[&document];
             let ticks = slot.room.as_ref().unwrap().next_tick().is_some() && due(slot);
             if ticks && !self.plan.is(Sabotage::ForgetTicks) {
-                self.give(node, document, Input::Tick(now));
+                self.give(node, document, Input::Tick(moment(now)));
             }
             self.release(node, document);
         }

@@ -12,7 +12,7 @@ use synckit_engine::wire::FrameKind;
 use crate::bus::Bus;
 use crate::check::Violation;
 use crate::client::{Client, Connection, Kind, What};
-use crate::node::{Node, Slot};
+use crate::node::{Node, Slot, clocks};
 use crate::plan::{Faults, OUTBOX_MAX, Plan};
 use crate::random::Random;
 use crate::runs::number_from;
@@ -242,7 +242,7 @@ impl World {
         let Some(connection) = self.connections.get_mut(&session) else { return false };
         let Some(frame) = connection.to_server.pop_front() else { return false };
         let (node, mut effects) = (connection.node, Vec::new());
-        connection.session.receive(self.now, FrameKind::Text, &frame, &mut effects);
+        connection.session.receive(clocks(self.now), FrameKind::Text, &frame, &mut effects);
         self.note(|| format!("node {node} reads {}", String::from_utf8_lossy(&frame)));
         for effect in effects {
             match effect {

@@ -181,7 +181,7 @@ impl World {
 
     fn who_left_is_gone(&mut self, at: usize) {
         // Who left is let go with the next input.
-        self.tell(at, RoomInput::Tick(self.now));
+        self.tell(at, RoomInput::Tick(self.now.moment));
         for handle in self.places[at].room.handles() {
             let is_here = self.connections.iter().any(|connection| connection.id == *handle);
             assert!(is_here, "{handle:?} is gone, and the room keeps it");

@@ -7,6 +7,7 @@ use synckit_engine::limits::Limits;
 use synckit_engine::position::Epoch;
 use synckit_engine::room::{self, Command, Input as RoomInput, StoredEdit};
 use synckit_engine::session::{self, Identity, Session};
+use synckit_engine::time::{Moment, Now};
 use synckit_engine::wire::{CloseCode, FrameKind, Framing, ServerMessage, decode};
 
 use super::checks;
@@ -32,8 +33,8 @@ impl World {
         let places = DOCUMENTS.iter().map(|name| Place::new(name, &limits, settings & 4 == 0));
         let places = places.collect();
         let connections = Vec::new();
-        let mut world =
-            Self { now: STARTS_AT, limits, connections, places, last_session: 0, last_serial: 0 };
+        let now = Now { wall: STARTS_AT, moment: Moment(0) };
+        let mut world = Self { now, limits, connections, places, last_session: 0, last_serial: 0 };
         for number in 0..CONNECTIONS {
             let is_open = settings & (8 << number) == 0;
             let connection = world.connect(is_open);
@@ -64,7 +65,7 @@ impl World {
     pub(super) fn replace(&mut self, at: usize, is_open: bool) {
         let next = self.connect(is_open);
         let gone = std::mem::replace(&mut self.connections[at], next);
-        let until = self.now + GRACE_MS;
+        let until = self.now.moment.after(GRACE_MS);
         for place in 0..self.places.len() {
             self.post(place, gone.id, Command::Vanish { until });
         }

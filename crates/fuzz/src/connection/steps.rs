@@ -6,6 +6,7 @@ use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Delivery;
 use synckit_engine::room::{Input as RoomInput, StoredEdit};
 use synckit_engine::session::Identity;
+use synckit_engine::time::Now;
 use synckit_engine::wire::message::Permissions;
 use synckit_engine::wire::{ErrorCode, FrameKind};
 
@@ -59,7 +60,7 @@ impl World {
             25 => self.places[place].store.delete(),
             26 => self.places[place].store.prune(usize::from(input.below(4))),
             27 if self.places[place].room.has_room() => {
-                let delta = messages::foreign_delta(input, self.now);
+                let delta = messages::foreign_delta(input, self.now.wall);
                 self.tell(place, RoomInput::Merge(vec![delta]));
             }
             28 | 29 => self.end_window(place),
@@ -70,7 +71,7 @@ impl World {
 
     fn frame(&mut self, input: &mut Input<'_>) -> (FrameKind, Vec<u8>) {
         self.last_serial += 1;
-        messages::frame(input, self.now, self.last_serial)
+        messages::frame(input, self.now.wall, self.last_serial)
     }
 
     fn say(&mut self, connection: usize, input: &mut Input<'_>) {
@@ -120,7 +121,7 @@ impl World {
 
     /// Another node stores an edit, and says so in one of several ways.
     fn write_elsewhere(&mut self, at: usize, input: &mut Input<'_>) {
-        let delta = messages::foreign_delta(input, self.now);
+        let delta = messages::foreign_delta(input, self.now.wall);
         let place = &mut self.places[at];
         let mut stored = place.store.append(vec![delta]);
         let Some((delta, Delivery::Stored(seq))) = stored.pop() else { return };
@@ -148,15 +149,16 @@ impl World {
     }
 
     fn tell_of_node(&mut self, at: usize, message: PeerMessage) {
-        let (node, now) = (NodeId::new("other"), self.now);
+        let (node, now) = (NodeId::new("other"), self.now.moment);
         self.tell(at, RoomInput::Peer { node, message, now });
     }
 
     fn wait(&mut self, ms: Millis) {
-        self.now += ms;
+        let Now { wall, moment } = self.now;
+        self.now = Now { wall: wall + ms, moment: moment.after(ms) };
         for place in 0..self.places.len() {
-            if self.places[place].room.next_tick().is_some_and(|at| at <= self.now) {
-                self.tell(place, RoomInput::Tick(self.now));
+            if self.places[place].room.next_tick().is_some_and(|at| at <= self.now.moment) {
+                self.tell(place, RoomInput::Tick(self.now.moment));
             }
         }
     }
@@ -172,7 +174,10 @@ impl World {
 
     fn tell_of_nodes(&mut self, at: usize, input: &mut Input<'_>) {
         let input = match input.below(4) {
-            0 => RoomInput::NodeGone { node: NodeId::new("other"), until: self.now + GRACE_MS },
+            0 => RoomInput::NodeGone {
+                node: NodeId::new("other"),
+                until: self.now.moment.after(GRACE_MS),
+            },
             1 => RoomInput::Resumed,
             2 => RoomInput::RepeatAwareness,
             _ => return self.tell_of_node(at, PeerMessage::AwarenessAsked),

@@ -10,6 +10,7 @@ use synckit_engine::position::{Epoch, Position};
 use synckit_engine::room::{Command, Input as RoomInput, Room, StoredEdit, TicketId, Window};
 use synckit_engine::session::Session;
 use synckit_engine::snapshot::Snapshot;
+use synckit_engine::time::Now;
 use synckit_engine::wire::{ErrorCode, FrameKind};
 
 use super::store::Store;
@@ -79,7 +80,8 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) now: Millis,
+    /// What both clocks show.
+    pub(super) now: Now,
     pub(super) limits: Limits,
     pub(super) connections: Vec<Connection>,
     pub(super) places: Vec<Place>,

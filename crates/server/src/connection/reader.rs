@@ -22,10 +22,18 @@ use crate::nodes::AWARENESS_GRACE;
 use crate::outbox::{Outbox, ping_frame};
 use crate::rooms::{RoomHandle, RoomMessage, Rooms};
 use crate::supervision::panicked;
-use crate::time::{millis, now_millis};
+use crate::time::{millis, moment, now};
 
 /// Bytes of one read. A thread has one such buffer, however many connections it serves.
 const READ_BYTES: usize = 64 << 10;
+
+/// A heartbeat that comes so late shows that this process itself stood still: it was paused, or had
+/// too much to do. Nobody was listened to, so nobody was silent.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
+/// How long a client whose time is over is still listened to: what it said may have arrived, and not
+/// have been read yet.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// How long the last frame to a silent client may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
@@ -94,7 +102,7 @@ impl Reader {
                 self.outbox.close(CloseCode::InternalError, "Connection failed, please reconnect");
             }
         }
-        let until = now_millis() + millis(AWARENESS_GRACE);
+        let until = moment().after(millis(AWARENESS_GRACE));
         for (_, room) in self.joined.drain() {
             let (id, outbox) = (self.session.id(), Arc::clone(&self.outbox));
             let _ = room.send(RoomMessage::new(id, outbox, Command::Vanish { until })).await;
@@ -124,16 +132,32 @@ impl Reader {
         let Settings { heartbeat_interval, heartbeat_timeout, .. } = self.settings;
         let mut last_heard = Instant::now();
         let mut next_ping = last_heard + heartbeat_interval;
+        let mut is_last_look = false;
         let heartbeat = sleep_until(next_ping);
         tokio::pin!(heartbeat);
         let gone = self.gone.clone();
         loop {
             let readable = tokio::select! {
+                // What has arrived counts before what has not.
+                biased;
+                () = gone.cancelled() => return,
+                () = self.outbox.caught_up() => {
+                    self.catch_up().await;
+                    continue;
+                }
                 readable = socket.readable() => readable,
                 () = &mut heartbeat => {
                     let now = Instant::now();
+                    if now >= heartbeat.deadline() + STOOD_STILL {
+                        (last_heard, next_ping, is_last_look) = (now, now, false);
+                    }
                     if now >= last_heard + heartbeat_timeout {
-                        return self.time_out().await;
+                        if is_last_look {
+                            return self.time_out().await;
+                        }
+                        is_last_look = true;
+                        heartbeat.as_mut().reset(now + LAST_LOOK);
+                        continue;
                     }
                     if now >= next_ping {
                         self.outbox.push(ping_frame());
@@ -142,11 +166,6 @@ impl Reader {
                     heartbeat.as_mut().reset(next_ping.min(last_heard + heartbeat_timeout));
                     continue;
                 }
-                () = self.outbox.caught_up() => {
-                    self.catch_up().await;
-                    continue;
-                }
-                () = gone.cancelled() => return,
             };
             if readable.is_err() {
                 return self.give_up();
@@ -163,6 +182,7 @@ impl Reader {
             }
             // Only now: while a room has no place for it, the client is not listened to.
             last_heard = Instant::now();
+            is_last_look = false;
         }
     }
 
@@ -209,7 +229,7 @@ impl Reader {
         let read = frames.read(bytes, |received| match received {
             Received::Message(kind, message) => {
                 heavy::work(message.len(), || {
-                    session.receive(now_millis(), kind, message, effects);
+                    session.receive(now(), kind, message, effects);
                 });
                 outbox.set_framing(session.framing());
             }
@@ -242,11 +262,7 @@ impl Reader {
                 Effect::Forward { document, command } => self.forward(document, command).await,
                 Effect::Authenticate { .. } => {
                     // With authentication switched off everybody is the same user.
-                    self.session.authenticated(
-                        now_millis(),
-                        Some(Identity::anonymous()),
-                        &mut more,
-                    );
+                    self.session.authenticated(now(), Some(Identity::anonymous()), &mut more);
                     for effect in more.drain(..) {
                         if let Effect::Reply(message) = effect {
                             self.outbox.send(&message);

@@ -2,16 +2,17 @@
 
 use synckit_engine::delta::Delta;
 use synckit_engine::document::Document;
-use synckit_engine::ids::{DocumentId, Millis, NodeId};
+use synckit_engine::ids::{DocumentId, NodeId};
 use synckit_engine::peer::PeerMessage;
 use synckit_engine::position::Position;
+use synckit_engine::time::Moment;
 use synckit_store::StoreError;
 
 /// What a room hears of other nodes.
 #[derive(Debug, Clone)]
 pub(crate) enum Heard {
     /// A node says something of the room's document.
-    Said { node: NodeId, message: PeerMessage, now: Millis },
+    Said { node: NodeId, message: PeerMessage, now: Moment },
     /// Deltas of a node that shares no store with this one: to be stored here too.
     Merge(Vec<Delta>),
     /// Where the store stands, and the room does not.
@@ -21,7 +22,7 @@ pub(crate) enum Heard {
     /// It is time to say again who is present.
     RepeatAwareness,
     /// A node is gone; its clients count as present until then.
-    NodeGone { node: NodeId, until: Millis },
+    NodeGone { node: NodeId, until: Moment },
 }
 
 /// The rooms that are open on this node.

@@ -21,7 +21,7 @@ use super::comparison::{Comparison, Look};
 use super::open_rooms::{Heard, OpenRooms};
 use super::parts;
 use crate::supervision::Supervisor;
-use crate::time::{millis, now_millis};
+use crate::time::{millis, moment};
 
 /// How often a node says that it is there.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -228,7 +228,7 @@ impl Peers {
             PeerMessage::Stored { deltas, .. } if !self.is_store_shared => {
                 Heard::Merge(deltas.into_iter().map(|(_, delta)| delta).collect())
             }
-            message => Heard::Said { node, message, now: now_millis() },
+            message => Heard::Said { node, message, now: moment() },
         };
         rooms.give(&document, heard);
     }
@@ -252,7 +252,7 @@ impl Peers {
             }
             PeerMessage::Leaving => {
                 self.heard.lock().remove(node);
-                let until = now_millis() + millis(AWARENESS_GRACE);
+                let until = moment().after(millis(AWARENESS_GRACE));
                 rooms.give_all(&Heard::NodeGone { node: node.clone(), until });
             }
             PeerMessage::DocumentAsked(document) if !self.is_store_shared => {
@@ -303,8 +303,14 @@ impl Peers {
         let mut beat = interval(ALIVE_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beats: u32 = 0;
+        let mut last = Instant::now();
         loop {
             beat.tick().await;
+            // After a pause of this process, what the others said meanwhile is still to be heard.
+            if last.elapsed() > ALIVE_INTERVAL * 2 {
+                self.heard.lock().values_mut().for_each(|at| *at = Instant::now());
+            }
+            last = Instant::now();
             if self.is_alone() {
                 continue;
             }
@@ -320,7 +326,7 @@ impl Peers {
                 let gone: Vec<_> = self.heard.lock().extract_if(silent).collect();
                 for (node, _) in gone {
                     tracing::warn!(node = node.as_str(), "another node fell silent");
-                    let until = now_millis();
+                    let until = moment();
                     rooms.give_all(&Heard::NodeGone { node: node.clone(), until });
                 }
             }

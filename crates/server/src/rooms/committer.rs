@@ -92,8 +92,9 @@ mod tests {
         let committer = runtime.block_on(async {
             let provider: Arc<dyn StorageProvider> = Arc::new(MemoryProvider::new());
             let tasks = TaskTracker::new();
-            let gate = Gate::start(&provider, &tasks);
-            Committer::start(&provider, &gate, 2, Duration::from_secs(1), &tasks)
+            let supervisor = Supervisor::default();
+            let gate = Gate::start(&provider, &tasks, &supervisor);
+            Committer::start(&provider, &gate, 2, Duration::from_secs(1), &tasks, &supervisor)
         });
         assert_eq!(committer.complaint(), None);
         // Takes its tasks with it, as a panic would.

@@ -31,7 +31,7 @@ use crate::heavy;
 use crate::nodes::Heard;
 use crate::outbox::Outbox;
 use crate::supervision::panicked;
-use crate::time::now_millis;
+use crate::time::{instant, moment};
 
 /// How long a room stays after the last connection has left: a reload of the page should find
 /// the document in memory.
@@ -369,8 +369,8 @@ async fn serve(task: &mut RoomTask, room: &mut Room<Arc<Outbox>>) -> End {
             Some(heard) = task.queues.heard.recv(), if room.has_room() => {
                 handle(room, heard.into(), &mut effects);
             }
-            () = until(room.next_tick()), if room.next_tick().is_some() => {
-                room.handle(Input::Tick(now_millis()), &mut effects);
+            () = maybe_at(room.next_tick().map(instant)) => {
+                room.handle(Input::Tick(moment()), &mut effects);
             }
             () = tokio::time::sleep_until(idle_since + IDLE_RELEASE), if room.is_idle() => {
                 if task.services.hub.release(&task.document, &task.queues.mailbox) {
@@ -400,12 +400,6 @@ fn handle(room: &mut Room<Arc<Outbox>>, input: RoomInput, effects: &mut Vec<Effe
     };
     let bytes = added.max(room.document().collections().text().size());
     heavy::work(bytes, || room.handle(input, effects));
-}
-
-/// Waits until a time by the clock on the wall.
-async fn until(at: Option<synckit_engine::ids::Millis>) {
-    let wait = at.unwrap_or_default().saturating_sub(now_millis());
-    tokio::time::sleep(Duration::from_millis(wait)).await;
 }
 
 /// Waits until a moment; for ever without one.

@@ -10,6 +10,7 @@
 //! - [`calm_stops`]: what a stop spares clients and load balancers
 //! - [`early_signals`]: SIGTERM before the server is ready
 //! - [`slow_readers`]: a client that reads nothing of what is written
+//! - [`pauses`]: a process that stood still
 //! - [`connections`]: how many may come, and how long a silent one may stay
 //! - [`cors`]: which web pages may read the answers
 //! - [`credentials`]: a password, or a right, that is taken away under a running server
@@ -45,6 +46,7 @@ mod lost_replies;
 mod messages;
 mod operators;
 mod outages;
+mod pauses;
 mod random;
 mod readiness;
 mod setup;

@@ -10,14 +10,14 @@ fn node_b() -> NodeId {
 
 fn stored_by_b(epoch: Epoch, seq: u64, write: (&str, u64, u64, &str, &str)) -> Input<&'static str> {
     let deltas = vec![(Seq(seq), delta_of(write))];
-    Input::Peer { node: node_b(), message: PeerMessage::Stored { epoch, deltas }, now: 0 }
+    Input::Peer { node: node_b(), message: PeerMessage::Stored { epoch, deltas }, now: Moment(0) }
 }
 
 fn awareness_of_b(is_repeated: bool, entries: &[(&str, Option<&str>, u64)]) -> Input<&'static str> {
     let entries =
         entries.iter().map(|(name, state, clock)| (client(name), state.map(json), *clock));
     let message = PeerMessage::Awareness { is_repeated, entries: entries.collect() };
-    Input::Peer { node: node_b(), message, now: 0 }
+    Input::Peer { node: node_b(), message, now: Moment(0) }
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn awareness_comes_and_goes_with_what_its_node_says() {
     };
     assert_eq!(states.len(), 2, "on any node everybody is seen");
     assert_eq!(room.hears(awareness_of_b(false, &[("cem", None, 2)])).len(), 1, "cem is gone");
-    assert_eq!(room.hears(Input::NodeGone { node: node_b(), until: 50 }), []);
-    assert_eq!(room.next_tick(), Some(50));
-    assert_eq!(room.hears(Input::Tick(50)).len(), 1, "ben is gone with its node");
+    assert_eq!(room.hears(Input::NodeGone { node: node_b(), until: Moment(50) }), []);
+    assert_eq!(room.next_tick(), Some(Moment(50)));
+    assert_eq!(room.hears(Input::Tick(Moment(50))).len(), 1, "ben is gone with its node");
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn a_client_that_comes_back_on_another_node_never_seems_gone() {
     let mut room = empty_room();
     room.watches(DAN);
     room.shows(ANN, "ann", Some("{}"), 3);
-    assert_eq!(room.wants(ANN, Command::Vanish { until: 100 }), []);
+    assert_eq!(room.wants(ANN, Command::Vanish { until: Moment(100) }), []);
     assert_eq!(room.hears(awareness_of_b(false, &[("ann", Some("{}"), 3)])), []);
-    assert_eq!(room.hears(Input::Tick(1_000)), []);
+    assert_eq!(room.hears(Input::Tick(Moment(1_000))), []);
     assert!(!room.has_awareness(), "it is the other node's now");
 }
 
@@ -126,7 +126,8 @@ fn who_asks_is_told_everybody_who_is_here() {
     let mut room = empty_room();
     room.shows(ANN, "ann", Some("{}"), 3);
     room.hears(awareness_of_b(true, &[("ben", Some("{}"), 1)]));
-    let asked = Input::Peer { node: node_b(), message: PeerMessage::AwarenessAsked, now: 0 };
+    let asked =
+        Input::Peer { node: node_b(), message: PeerMessage::AwarenessAsked, now: Moment(0) };
     let entries = vec![(client("ann"), Some(json("{}")), 3)];
     assert_eq!(room.tells(asked), [PeerMessage::Awareness { is_repeated: true, entries }]);
 }

@@ -46,7 +46,7 @@ fn a_time_far_ahead_becomes_now_and_the_id_stays_that_of_the_write() {
     let far_ahead = written_at(NOW + skew + 1_001);
     let first = it.drafts_of(&far_ahead).remove(0);
     assert_eq!(first.timestamp, NOW);
-    it.now += 1_000;
+    it.wait(1_000);
     let retry = it.drafts_of(&far_ahead).remove(0);
     assert_eq!(retry.timestamp, NOW + 1_000);
     assert_eq!(retry.id, first.id);
@@ -56,7 +56,7 @@ fn a_time_far_ahead_becomes_now_and_the_id_stays_that_of_the_write() {
 #[test]
 fn a_write_without_a_time_takes_that_of_its_message_and_else_now() {
     let mut it = anonymous();
-    it.now += 5;
+    it.wait(5);
     let payload = r#"{"documentId":"doc","field":"x","value":1}"#;
     let effects = it.hears_bytes(FrameKind::Binary, &binary(MessageType::Delta, payload));
     let Some(Effect::Forward { command: Command::Edit { drafts, .. }, .. }) = effects.first()

@@ -1,5 +1,7 @@
 //! Frames that a hostile or broken client sends.
 
+use synckit_engine::time::{Moment, Now};
+
 use super::*;
 use crate::vectors::frames_of_clients;
 
@@ -64,15 +66,16 @@ fn a_session_keeps_its_promises_whatever_it_receives() {
             let identity = open.then(anonymous);
             let limits = Limits { subscriptions_max: 3, ..Limits::default() };
             let mut session = Session::new(SessionId(1), client("conn-1"), identity, limits);
+            let now = Now { wall: NOW, moment: Moment(0) };
             let mut effects = Vec::new();
             let authenticated_at = authenticated_at.index(frames.len() + 1);
             for (at, (kind, bytes)) in frames.iter().enumerate() {
                 if !open && at == authenticated_at {
                     let held = effects.iter().any(|it| matches!(it, Effect::Forward { .. }));
                     prop_assert!(!held, "forwarded before authentication: {effects:?}");
-                    session.authenticated(NOW, Some(anonymous()), &mut effects);
+                    session.authenticated(now, Some(anonymous()), &mut effects);
                 }
-                session.receive(NOW, *kind, bytes, &mut effects);
+                session.receive(now, *kind, bytes, &mut effects);
                 prop_assert_eq!(session.framing(), Framing::of(*kind, bytes));
             }
             check_forwarded(&effects, NOW + Limits::default().clock_skew_max_ms)
