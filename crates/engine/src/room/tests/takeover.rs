@@ -36,7 +36,7 @@ fn room_at_3() -> (Room<&'static str>, [Write; 3]) {
 
 fn stored_by_another(epoch: Epoch, seq: u64, delta: Delta) -> Input<&'static str> {
     let message = PeerMessage::Stored { epoch, deltas: vec![(Seq(seq), delta)] };
-    Input::Peer { node: NodeId::new("b"), message, now: 0 }
+    Input::Peer { node: NodeId::new("b"), message, now: crate::time::Moment(0) }
 }
 
 fn appended(effects: &[Effect]) -> Vec<Delta> {
