@@ -44,7 +44,9 @@ async fn a_password_that_is_rotated_under_a_server_costs_no_edit() {
     let cause = ready.body["results"]["postgresql"]["description"].as_str().unwrap_or_default();
     assert!(cause.contains("credentials refused"), "{ready:?}");
     // Told once, however many edits and tries.
-    assert_eq!(server.stderr().matches("the store can't do its work").count(), 1);
+    let told = || server.stderr().matches("the store can't do its work").count();
+    until("it is told", async || (told() > 0).then_some(())).await;
+    assert_eq!(told(), 1);
 
     database.execute("ALTER ROLE app PASSWORD 'right'").await;
     until_ready_is(&server, 200).await;

@@ -76,7 +76,7 @@ async fn those_who_open_documents_keep_nobody_from_writing() {
         let ready = http_get(server.address(), "/health/ready").await;
         assert_eq!(ready.status, 200, "{ready:?}");
     }
-    assert!(acks > 10, "{acks} edits only while documents were opened");
+    assert!(acks > 3, "{acks} edits only while documents were opened");
     assert!(worst < ACK_WITHIN, "an edit was acknowledged after {worst:?}");
     println!("{CROWD} documents: the slowest of {acks} acknowledgements took {worst:?}");
     while let Some(opened) = openings.join_next().await {
@@ -87,7 +87,8 @@ async fn those_who_open_documents_keep_nobody_from_writing() {
 #[tokio::test]
 async fn a_document_that_everybody_left_leaves_a_snapshot_of_a_tail_that_is_worth_it() {
     let database = Postgres::shared().await.create_database().await;
-    let server = start_server(&database.url(), &[]).await;
+    // Else it stays in memory longer, for what a failover might lose.
+    let server = start_server(&database.url(), &["storage.failover_keep_bytes=0"]).await;
     let mut client = Client::connect(server.address()).await;
     write(&mut client, "long", 60).await;
     write(&mut client, "short", 20).await;

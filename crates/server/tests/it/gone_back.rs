@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::client::{Client, PATIENCE};
 use crate::messages::Edit;
-use crate::setup::start_server;
+use crate::setup::{start_server, until};
 use crate::stored::assert_stored_once;
 
 /// From the moment in which the store can be written again until everyone was told: half a second
@@ -86,9 +86,12 @@ async fn what_a_standby_missed_is_stored_again_when_it_takes_over_and_nothing_is
     edits.push(writer.set("doc", "after", json!(2)).await);
     reader.expect_change("doc", "after", &json!(2)).await;
     assert_stored_once(&there, &edits).await;
-    let log = pair.server.stderr();
-    assert!(log.contains("another server of the database took over"), "{log}");
-    assert!(log.contains("stored_again=40"), "{log}");
+    until("it is told what was stored again", async || {
+        let log = pair.server.stderr();
+        let is_told = log.contains("another server of the database took over");
+        (is_told && log.contains("stored_again=40")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
