@@ -329,3 +329,6 @@ impl WriterThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
