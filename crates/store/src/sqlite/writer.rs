@@ -330,3 +330,6 @@ impl WriterThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
