@@ -32,7 +32,9 @@ use std::time::Duration;
 use synckit_store::postgres::connection_string::ConnectionSettings;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
-pub use redis::RedisEndpoint;
+#[cfg(test)]
+pub(crate) use redis::parse as parse_redis;
+pub use redis::{RedisEndpoint, Sentinels};
 pub use secret::Secret;
 
 /// What the command line says about the configuration.

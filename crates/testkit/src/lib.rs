@@ -20,6 +20,6 @@ pub use error::Error;
 pub use fault_proxy::FaultProxy;
 pub use port::free_port;
 pub use postgres::{Database, POSTGRES_VARIABLE, PgBouncer, Postgres, ServerTls};
-pub use redis::{REDIS_VARIABLE, Redis, RedisCluster};
+pub use redis::{REDIS_VARIABLE, Redis, RedisCluster, RedisSentinels};
 pub use redis_proxy::{MessageDirection, PassingMessage, RedisProxy, Verdict};
 pub use server_process::{Finished, ServerCommand, ServerProcess};

@@ -1,6 +1,7 @@
 //! A Redis server for tests.
 
 mod cluster;
+mod sentinels;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::service::Service;
 use crate::{Error, free_port};
 
 pub use cluster::RedisCluster;
+pub use sentinels::RedisSentinels;
 
 /// Names a Redis server that already runs: `redis://host:port` or `host:port`.
 pub const REDIS_VARIABLE: &str = "SYNCKIT_TEST_REDIS";

@@ -243,7 +243,9 @@ impl Parse<ConnectionSettings> for PostgresConnection {
 
 impl Accepts for RedisConnection {
     fn accepts(&self) -> String {
-        "HOST:PORT[,password=…,user=…,ssl=…] or redis://[USER:PASSWORD@]HOST[:PORT][/DB]".to_owned()
+        "HOST:PORT[,password=…,user=…,ssl=…], SENTINEL:PORT[,SENTINEL:PORT…],serviceName=… or \
+         redis://[USER:PASSWORD@]HOST[:PORT][/DB]"
+            .to_owned()
     }
 }
 

@@ -19,16 +19,32 @@ pub struct RedisEndpoint {
     pub tls: bool,
     /// Number of the logical database.
     pub database: u16,
+    /// Who says which server it is; then `host` and `port` are those of the first sentinel.
+    pub sentinels: Option<Sentinels>,
+}
+
+/// Redis Sentinel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// `host` and `port` of each.
+    pub addresses: Vec<(String, u16)>,
+    /// What they call the group of servers.
+    pub service: String,
+    /// Their own password, if they want one.
+    pub password: Option<Secret>,
 }
 
 /// Why the address was refused. No variant carries a value of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RedisError {
+pub(crate) enum RedisError {
     #[error("the host is missing; expected HOST:PORT or redis://HOST:PORT")]
     MissingHost,
     #[error("option {position} is not NAME=VALUE; expected HOST:PORT,password=…,user=…")]
     NotAnOption { position: usize },
-    #[error("unknown option `{0}`; accepted are password, user, ssl, defaultDatabase")]
+    #[error(
+        "unknown option `{0}`; accepted are password, user, ssl, defaultDatabase, \
+         serviceName, sentinelPassword"
+    )]
     UnknownOption(String),
     #[error("`{0}` must be {1}")]
     Value(String, &'static str),
@@ -40,6 +56,8 @@ pub(super) enum RedisError {
 }
 
 const DEFAULT_PORT: u16 = 6379;
+
+const SENTINEL_PORT: u16 = 26_379;
 
 /// Options that tune the .NET client only.
 const WITHOUT_EFFECT: [&str; 9] = [
@@ -54,7 +72,7 @@ const WITHOUT_EFFECT: [&str; 9] = [
     "synctimeout",
 ];
 
-pub(super) fn parse(text: &str) -> Result<RedisEndpoint, RedisError> {
+pub(crate) fn parse(text: &str) -> Result<RedisEndpoint, RedisError> {
     let text = text.trim();
     match text.split_once("://") {
         Some(("redis", rest)) => parse_url(rest, false),
@@ -72,8 +90,7 @@ fn parse_url(rest: &str, tls: bool) -> Result<RedisEndpoint, RedisError> {
         return Err(RedisError::Url);
     }
     let (address, database) = address.split_once('/').unwrap_or((address, ""));
-    let (host, port) = parse_address(address)?;
-    let mut endpoint = RedisEndpoint { host, port, user: None, password: None, tls, database: 0 };
+    let mut endpoint = RedisEndpoint { tls, ..at(parse_address(address, DEFAULT_PORT)?) };
     if !database.is_empty() {
         endpoint.database = parse_database("database", database)?;
     }
@@ -87,15 +104,32 @@ fn parse_url(rest: &str, tls: bool) -> Result<RedisEndpoint, RedisError> {
     Ok(endpoint)
 }
 
+/// Without a login.
+fn at((host, port): (String, u16)) -> RedisEndpoint {
+    let (user, password, sentinels) = (None, None, None);
+    RedisEndpoint { host, port, user, password, tls: false, database: 0, sentinels }
+}
+
 fn parse_options(text: &str) -> Result<RedisEndpoint, RedisError> {
+    let names_service = text.to_ascii_lowercase().contains("servicename=");
+    let port = if names_service { SENTINEL_PORT } else { DEFAULT_PORT };
     let mut items = text.split(',').map(str::trim);
-    let (host, port) = parse_address(items.next().unwrap_or_default())?;
-    let mut endpoint =
-        RedisEndpoint { host, port, user: None, password: None, tls: false, database: 0 };
+    let first = parse_address(items.next().unwrap_or_default(), port)?;
+    let mut endpoint = at(first.clone());
+    let (mut addresses, mut service, mut sentinel_password) = (vec![first], None, None);
+    let mut follows_address = true;
     let mut follows_password = false;
     for (index, item) in items.enumerate().filter(|(_, item)| !item.is_empty()) {
         let not_an_option = RedisError::NotAnOption { position: index + 1 };
-        let Some((name, value)) = item.split_once('=') else { return Err(not_an_option) };
+        let Some((name, value)) = item.split_once('=') else {
+            // Further sentinels stand before everything else.
+            if !names_service || !follows_address {
+                return Err(not_an_option);
+            }
+            addresses.push(parse_address(item, port)?);
+            continue;
+        };
+        follows_address = false;
         match name.trim().to_ascii_lowercase().as_str() {
             "password" => endpoint.password = Some(Secret::new(value)),
             "user" => endpoint.user = Some(value.to_owned()),
@@ -105,18 +139,22 @@ fn parse_options(text: &str) -> Result<RedisEndpoint, RedisError> {
                     .parse()
                     .map_err(|_| RedisError::Value(name.to_owned(), "true or false"))?;
             }
+            "servicename" => service = Some(value.to_owned()).filter(|name| !name.is_empty()),
+            "sentinelpassword" => sentinel_password = Some(Secret::new(value)),
             "defaultdatabase" => endpoint.database = parse_database(name, value)?,
             known if WITHOUT_EFFECT.contains(&known) => {}
             // Most likely the rest of a password with a comma in it.
             _ if follows_password => return Err(not_an_option),
             _ => return Err(RedisError::UnknownOption(name.to_owned())),
         }
-        follows_password = name.eq_ignore_ascii_case("password");
+        follows_password = name.to_ascii_lowercase().ends_with("password");
     }
+    endpoint.sentinels =
+        service.map(|service| Sentinels { addresses, service, password: sentinel_password });
     Ok(endpoint)
 }
 
-fn parse_address(text: &str) -> Result<(String, u16), RedisError> {
+fn parse_address(text: &str, default_port: u16) -> Result<(String, u16), RedisError> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or(RedisError::MissingHost)?)),
@@ -131,7 +169,7 @@ fn parse_address(text: &str) -> Result<(String, u16), RedisError> {
     let wrong_port = || RedisError::Value("port".to_owned(), "a number from 1 to 65535");
     let port = match port {
         Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong_port)?,
-        None => DEFAULT_PORT,
+        None => default_port,
     };
     Ok((host.to_owned(), port))
 }
@@ -153,14 +191,7 @@ mod tests {
     use super::*;
 
     fn endpoint(host: &str, port: u16) -> RedisEndpoint {
-        RedisEndpoint {
-            host: host.to_owned(),
-            port,
-            user: None,
-            password: None,
-            tls: false,
-            database: 0,
-        }
+        at((host.to_owned(), port))
     }
 
     #[test]
@@ -186,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn a_service_stands_for_sentinels() {
+        let text = "a:1,b, [::1]:2,serviceName=group,password=p,sentinelPassword=s";
+        let endpoint = parse(text).unwrap();
+        assert_eq!(endpoint.password, Some(Secret::new("p")));
+        let sentinels = endpoint.sentinels.unwrap();
+        let addresses = [("a", 1), ("b", 26_379), ("::1", 2)];
+        assert_eq!(sentinels.addresses, addresses.map(|(host, port)| (host.to_owned(), port)));
+        assert_eq!(sentinels.service, "group");
+        assert_eq!(sentinels.password, Some(Secret::new("s")));
+        assert_eq!(parse("h,password=p").unwrap().sentinels, None);
+    }
+
+    #[test]
     fn errors_name_the_option_and_hide_the_value() {
         for (text, start) in [
             ("", "the host is missing"),
@@ -193,6 +237,8 @@ mod tests {
             ("h:hush", "`port` must be"),
             ("h,hush", "option 1 is not NAME=VALUE"),
             ("h,password=a,hush=b", "option 2 is not NAME=VALUE"),
+            ("h,hush,password=a", "option 1 is not NAME=VALUE"),
+            ("h,serviceName=x,password=a,hush", "option 3 is not NAME=VALUE"),
             ("h,colour=hush", "unknown option `colour`"),
             ("h,ssl=hush", "`ssl` must be true or false"),
             ("redis://u:p@hush@h", "expected redis://"),

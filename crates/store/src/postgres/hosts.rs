@@ -213,3 +213,70 @@ pub(super) fn are_several(config: &Config) -> bool {
 pub(super) fn target_default(config: &Config) -> TargetSessionAttrs {
     if are_several(config) { TargetSessionAttrs::ReadWrite } else { TargetSessionAttrs::Any }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A group of servers, each at a port of its own; notes which are asked, in order.
+    #[derive(Default)]
+    struct Servers {
+        hosts: Hosts,
+        asked: Mutex<Vec<u16>>,
+    }
+
+    impl Servers {
+        /// What comes of it when the servers of `good` let a connection in, those of `silent` say
+        /// nothing, and all others refuse.
+        async fn open(&self, url: &str, good: &[u16], silent: &[u16]) -> Result<u16, Error> {
+            self.asked.lock().clear();
+            let config: Config = url.parse().unwrap();
+            let open = |one: Config| async move {
+                assert_eq!((one.get_hosts().len(), one.get_ports().len()), (1, 1));
+                let port = one.get_ports()[0];
+                self.asked.lock().push(port);
+                if silent.contains(&port) {
+                    return std::future::pending().await;
+                }
+                if good.contains(&port) { Ok(port) } else { Err(Error::__private_api_timeout()) }
+            };
+            self.hosts.open(&config, open).await
+        }
+    }
+
+    const URL: &str = "postgres://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/d?connect_timeout=1";
+
+    #[tokio::test]
+    async fn servers_are_tried_in_order_and_the_last_good_one_first() {
+        let servers = Servers::default();
+        assert_eq!(servers.open(URL, &[2, 3], &[]).await.unwrap(), 2);
+        assert_eq!(*servers.asked.lock(), [1, 2]);
+        assert_eq!(servers.open(URL, &[1, 2, 3], &[]).await.unwrap(), 2);
+        assert_eq!(*servers.asked.lock(), [2]);
+        assert_eq!(servers.open(URL, &[1], &[]).await.unwrap(), 1);
+        assert_eq!(*servers.asked.lock(), [2, 1]);
+    }
+
+    #[tokio::test]
+    async fn silent_servers_are_passed_over_and_given_up_in_the_end() {
+        let servers = Servers::default();
+        let start = Instant::now();
+        assert_eq!(servers.open(URL, &[3], &[1, 2]).await.unwrap(), 3);
+        assert!(start.elapsed() >= 2 * NEXT_AFTER, "each had its time");
+        servers.open(URL, &[], &[3]).await.unwrap_err();
+        assert_eq!(*servers.asked.lock(), [3, 1, 2], "all were tried");
+    }
+
+    #[tokio::test]
+    async fn every_address_of_a_name_is_a_server() {
+        let addresses = resolve("localhost", 1).await;
+        assert!(!addresses.is_empty());
+        let servers = Servers::default();
+        servers.open("postgres://localhost:1/d", &[], &[]).await.unwrap_err();
+        assert_eq!(servers.asked.lock().len(), addresses.len());
+        servers.open("postgres://no.such.name.invalid:1/d", &[], &[]).await.unwrap_err();
+        assert_eq!(*servers.asked.lock(), [1], "the driver says what is wrong with it");
+    }
+}

@@ -149,3 +149,27 @@ async fn without_a_primary_writes_are_retryable_and_the_cause_is_named() {
     pair.primary.start_again().await;
     assert_eq!(stored(&provider, 2).await.0, Delivery::Stored(synckit_engine::position::Seq(2)));
 }
+
+#[tokio::test]
+async fn what_a_synchronous_standby_has_confirmed_is_there_after_the_failover() {
+    let pair = Pair::start().await;
+    let Pair { primary, standby, database } = &pair;
+    let provider = pair.provider([primary, standby], true);
+    provider.initialize().await.unwrap();
+    primary.wait_for_standbys("one").await;
+    for counter in 1..=20 {
+        stored(&provider, counter).await;
+    }
+    standby.freeze().await;
+    let error = provider.documents().append(&edit("doc", 21)).await.unwrap_err();
+    assert_eq!(error.cause(), Some(Cause::Timeout), "nobody says that it is stored: {error}");
+    standby.thaw().await;
+
+    primary.kill9().await;
+    standby.promote().await;
+    let head: u64 = heads(&database.on(standby)).await[0].parse().unwrap();
+    assert!(head >= 20, "{head} is less than what was confirmed");
+    let (delivery, _) = stored(&provider, 20).await;
+    assert_eq!(delivery, Delivery::Repeated(synckit_engine::position::Seq(20)));
+    stored(&provider, 21).await;
+}

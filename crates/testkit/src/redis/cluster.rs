@@ -88,14 +88,14 @@ impl RedisCluster {
 }
 
 async fn knows_all(primary: &Redis) -> Result<bool, Error> {
-    let info = ask(primary, "CLUSTER INFO").await?;
-    let slots = ask(primary, "CLUSTER SLOTS").await?;
+    let info = ask(primary.address(), "CLUSTER INFO").await?;
+    let slots = ask(primary.address(), "CLUSTER SLOTS").await?;
     let shards = slots.starts_with(&format!("*{PRIMARIES}\r\n"));
     Ok(info.contains("cluster_state:ok") && shards)
 }
 
 async fn expect_ok(primary: &Redis, command: &str) -> Result<(), Error> {
-    let reply = ask(primary, command).await?;
+    let reply = ask(primary.address(), command).await?;
     if reply == "+OK\r\n" {
         return Ok(());
     }
@@ -103,17 +103,18 @@ async fn expect_ok(primary: &Redis, command: &str) -> Result<(), Error> {
 }
 
 /// The reply to one command, as Redis sends it.
-async fn ask(primary: &Redis, command: &str) -> Result<String, Error> {
+pub(super) async fn ask(address: &str, command: &str) -> Result<String, Error> {
     let reply = async {
-        let mut stream = TcpStream::connect(primary.address()).await?;
-        // Redis ends the connection after the reply to QUIT, so that the end shows.
-        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await?;
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+        // Redis ends the connection after the reply, so that the end shows. A sentinel has no QUIT.
+        stream.shutdown().await?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await?;
-        std::io::Result::Ok(reply.strip_suffix("+OK\r\n").unwrap_or(&reply).to_owned())
+        std::io::Result::Ok(reply)
     };
     match tokio::time::timeout(PROBE_DEADLINE, reply).await {
-        Ok(reply) => reply.map_err(Error::while_doing("ask a server of the cluster")),
-        Err(_) => Err(Error::new(format!("no answer from {} to {command}", primary.address()))),
+        Ok(reply) => reply.map_err(Error::while_doing("ask a server of Redis")),
+        Err(_) => Err(Error::new(format!("no answer from {address} to {command}"))),
     }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod link;
 mod options;
 mod publish_queue;
+mod sentinel;
 mod shared;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ pub(in super::super) fn options(address: &str) -> RedisOptions {
         password: None,
         tls: false,
         database: 0,
+        sentinels: None,
     };
     RedisOptions::new(endpoint, format!("test-{}:", uuid::Uuid::new_v4().simple()))
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::link::{Address, Link, LinkError, OnPush, REPLY_TIMEOUT};
 use super::options::BusError;
+use super::sentinel;
 use super::shared::{LinkState, Shared};
 use crate::nodes::bus::BusEvent;
 
@@ -17,7 +18,7 @@ use crate::nodes::bus::BusEvent;
 /// silently is given up after four seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pings after which a cluster is asked where its slots are. A move shows by itself; this is for
+/// Pings after which a cluster is asked where its slots are, and sentinels who is the primary. A move shows by itself; this is for
 /// one that did not.
 const PINGS_PER_TOPOLOGY_CHECK: u32 = 10;
 
@@ -132,9 +133,17 @@ async fn establish(shared: &Arc<Shared>, known: &[Address]) -> Result<Held, Link
         })
     };
     let endpoint = &shared.options.endpoint;
-    let mut seeds = vec![(endpoint.host.clone(), endpoint.port)];
-    seeds.extend(known.iter().filter(|it| **it != seeds[0]).cloned().collect::<Vec<_>>());
-    let link = Link::establish(&shared.options, &shared.names, &seeds, &on_push);
+    let link = async {
+        let seeds = match &endpoint.sentinels {
+            Some(sentinels) => vec![sentinel::primary(&shared.options, sentinels).await?],
+            None => {
+                let first = (endpoint.host.clone(), endpoint.port);
+                let others = known.iter().filter(|it| **it != first).cloned();
+                [first.clone()].into_iter().chain(others).collect()
+            }
+        };
+        Link::establish(&shared.options, &shared.names, &seeds, &on_push).await
+    };
     let link = tokio::select! {
         link = timeout(ESTABLISH_TIMEOUT, link) => link,
         () = shared.closing.cancelled() => return Err(LinkError::Down("closing".to_owned())),
@@ -161,7 +170,7 @@ async fn hold(shared: &Shared, held: &Held, is_resumed: bool) -> Result<(), Link
     tokio::select! {
         result = publish(shared, &held.link) => result,
         result = subscribe(shared, &held.link) => result,
-        result = watch(&held.link) => result,
+        result = watch(shared, &held.link) => result,
         () = held.lost.notified() => Err(lost()),
         () = announce(shared, is_resumed) => Ok(()),
         () = expired(&shared.closing) => Ok(()),
@@ -234,7 +243,7 @@ async fn subscribe(shared: &Shared, link: &Link) -> Result<(), LinkError> {
 }
 
 /// Returns when the server does not answer.
-async fn watch(link: &Link) -> Result<(), LinkError> {
+async fn watch(shared: &Shared, link: &Link) -> Result<(), LinkError> {
     let mut ticks = interval(PING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pings: u32 = 0;
@@ -244,6 +253,7 @@ async fn watch(link: &Link) -> Result<(), LinkError> {
         pings = pings.wrapping_add(1);
         if pings.is_multiple_of(PINGS_PER_TOPOLOGY_CHECK) {
             link.check_topology().await?;
+            sentinel::check(&shared.options, &link.addresses()).await?;
         }
     }
 }

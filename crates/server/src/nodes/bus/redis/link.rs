@@ -249,7 +249,7 @@ async fn connect(
     address: &Address,
     on_push: &OnPush,
 ) -> Result<Connection, LinkError> {
-    let RedisEndpoint { user, password, tls, .. } = &options.endpoint;
+    let RedisEndpoint { user, password, .. } = &options.endpoint;
     let mut login =
         RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     if let Some(user) = user {
@@ -261,22 +261,7 @@ async fn connect(
         (Some(_), None) => login = login.set_password(""),
         (None, None) => {}
     }
-    let (host, port) = address.clone();
-    let place = if *tls {
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host, port)
-    };
-    let info = place.into_connection_info().map_err(|error| refusal(&error))?;
-    let info = info.set_redis_settings(login);
-    let client = match &options.roots_pem {
-        Some(pem) if *tls => {
-            let root_cert = Some(pem.clone());
-            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-                .map_err(|error| LinkError::Refused(BusError::Roots(reason(&error))))?
-        }
-        _ => Client::open(info).map_err(|error| refusal(&error))?,
-    };
+    let client = client_of(options, address, login)?;
     let on_push = Arc::clone(on_push);
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -291,6 +276,31 @@ async fn connect(
         .await
         .map_err(|error| refusal(&error))?;
     Ok(Connection { address: address.clone(), redis })
+}
+
+/// What connects to a server; connects to nothing yet.
+pub(super) fn client_of(
+    options: &RedisOptions,
+    address: &Address,
+    login: RedisConnectionInfo,
+) -> Result<Client, LinkError> {
+    let tls = options.endpoint.tls;
+    let (host, port) = address.clone();
+    let place = if tls {
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    };
+    let info = place.into_connection_info().map_err(|error| refusal(&error))?;
+    let info = info.set_redis_settings(login);
+    match &options.roots_pem {
+        Some(pem) if tls => {
+            let root_cert = Some(pem.clone());
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+                .map_err(|error| LinkError::Refused(BusError::Roots(reason(&error))))
+        }
+        _ => Client::open(info).map_err(|error| refusal(&error)),
+    }
 }
 
 /// Asks the server what it is. This takes no permission, which `INFO` and `CLUSTER INFO` do.
@@ -357,7 +367,7 @@ impl Connection {
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
+pub(super) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
@@ -366,7 +376,7 @@ fn text(value: &Value) -> Option<&str> {
 }
 
 /// Sorts out the answers that stay the same however often one asks.
-fn refusal(error: &redis::RedisError) -> LinkError {
+pub(super) fn refusal(error: &redis::RedisError) -> LinkError {
     let said = reason(error);
     match (error.kind(), error.code()) {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
