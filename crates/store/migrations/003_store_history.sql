@@ -1,4 +1,4 @@
--- Oldest program: 2
+-- Oldest program: 002
 --
 -- A position means something within one history of the database only. Another one begins when a
 -- standby takes over that may lack what was committed last, which the timeline shows, and when an

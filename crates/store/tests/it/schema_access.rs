@@ -18,7 +18,8 @@ use crate::sqlite::document;
 
 /// As docs/configuration.md has them.
 const GRANTS: &str = "GRANT USAGE ON SCHEMA public TO app; \
-    GRANT SELECT ON schema_migrations, document_clocks TO app; \
+    GRANT SELECT ON schema_migrations, document_clocks, store_history, store_place TO app; \
+    GRANT SELECT, UPDATE ON store_origin TO app; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON documents, deltas, compaction_claims TO app; \
     GRANT USAGE ON SEQUENCE document_epochs TO app";
 
@@ -81,13 +82,13 @@ async fn a_role_that_may_only_read_and_write_rows_serves_what_another_made() {
 async fn a_role_without_the_right_to_migrate_says_who_has_to() {
     let (_postgres, database) = migrated().await;
     database.execute(GRANTS).await;
-    database.execute("DELETE FROM schema_migrations WHERE version LIKE '002%'").await;
+    database.execute("DELETE FROM schema_migrations WHERE version LIKE '003%'").await;
     let url = database.url_as("app", "");
     for migrates in [true, false] {
         let error = provider_of(&url, migrates).initialize().await.unwrap_err();
         assert!(matches!(error, OpenError::Schema(_)), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains("002_clocks") && text.contains("synckit-server migrate"), "{text}");
+        assert!(text.contains("003_store") && text.contains("synckit-server migrate"), "{text}");
     }
 }
 
