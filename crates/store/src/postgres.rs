@@ -402,7 +402,7 @@ impl StorageProvider for PostgresProvider {
     }
 
     fn waits_for(&self) -> Option<String> {
-        self.connections.link().waiting.lock().clone()
+        self.connections.facts().waiting.lock().clone()
     }
 
     async fn check_health(&self) -> Result<Health, StoreError> {

@@ -3,7 +3,7 @@
 //! A pooler that hands a server connection out by the transaction (PgBouncer in transaction mode)
 //! keeps neither settings nor prepared statements for its client. Such a pooler is found out by a
 //! setting in the connection's start: it takes no `options`, or drops them, and then the setting
-//! isn't there. From then on [`Link::is_pooled`], and sessions do without what would be lost.
+//! isn't there. From then on [`ServerFacts::is_pooled`], and sessions do without what would be lost.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const MARK: &str = "-c synckit.connection=own";
 
 /// What has been found out about the way to the server.
 #[derive(Debug, Default)]
-pub(super) struct Link {
+pub(super) struct ServerFacts {
     is_pooled: AtomicBool,
     loses_options: AtomicBool,
     pub(super) schema: SchemaChoice,
@@ -38,7 +38,7 @@ pub(super) struct Link {
     pub(super) waiting: Mutex<Option<String>>,
 }
 
-impl Link {
+impl ServerFacts {
     pub(super) fn new(settings: &ConnectionSettings) -> Self {
         Self { schema: SchemaChoice::new(settings), ..Self::default() }
     }
@@ -62,7 +62,7 @@ pub(super) struct Connector {
     mode: SslMode,
     /// The settings of a connection, as the calls that make them.
     set_up: String,
-    link: Arc<Link>,
+    facts: Arc<ServerFacts>,
     hosts: Arc<Hosts>,
 }
 
@@ -70,7 +70,7 @@ impl Connector {
     pub(super) fn new(
         settings: &ConnectionSettings,
         session_settings: &[(&str, String)],
-        link: Arc<Link>,
+        facts: Arc<ServerFacts>,
     ) -> Result<Self, OpenError> {
         let calls: Vec<String> = session_settings
             .iter()
@@ -78,7 +78,7 @@ impl Connector {
             .collect();
         let set_up = calls.join(", ");
         let tls = tls::connector(&settings.tls)?;
-        Ok(Self { tls, mode: settings.tls.mode, set_up, link, hosts: Arc::default() })
+        Ok(Self { tls, mode: settings.tls.mode, set_up, facts, hosts: Arc::default() })
     }
 
     /// As connections are encrypted.
@@ -87,7 +87,7 @@ impl Connector {
     }
 
     async fn open(&self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
-        if self.link.is_pooled() {
+        if self.facts.is_pooled() {
             return self.open_as_is(&config).await;
         }
         let mut marked = config.clone();
@@ -97,7 +97,7 @@ impl Connector {
             Err(error) if may_refuse_options(&error) => (self.open_as_is(&config).await?, false),
             opened => (opened?, true),
         };
-        let schema = self.link.schema.call().map_or_else(String::new, |call| format!(", {call}"));
+        let schema = self.facts.schema.call().map_or_else(String::new, |call| format!(", {call}"));
         // One statement that looks and acts, so that it can't act on another connection. It sets
         // a connection up that bears the mark, and answers with a row.
         let set_up = format!(
@@ -109,9 +109,9 @@ impl Connector {
             return Ok(opened);
         }
         if was_taken && config.get_options().is_some() {
-            self.link.loses_options.store(true, Ordering::Release);
+            self.facts.loses_options.store(true, Ordering::Release);
         }
-        if !self.link.is_pooled.swap(true, Ordering::AcqRel) {
+        if !self.facts.is_pooled.swap(true, Ordering::AcqRel) {
             tracing::info!("a pooler is in front of the database: statements are not prepared");
         }
         Ok(opened)

@@ -43,20 +43,20 @@ const PATH: Statement = Statement { text: "SELECT current_setting('search_path')
 
 /// Pins the schema, unless it is known. Makes nothing.
 pub(super) async fn find_schema(connections: &Connections) -> Result<(), OpenError> {
-    if connections.link().schema.call().is_some() {
+    if connections.facts().schema.call().is_some() {
         return Ok(());
     }
     let schema = connections
         .within(async {
             let session = connections.session().await?;
             session.begin().await?;
-            match &connections.link().schema.asked {
+            match &connections.facts().schema.asked {
                 Some(path) => {
                     session.rows_in_transaction(SET_PATH, &[path]).await?;
                 }
                 None => session.run(FORGET_PATH).await?,
             }
-            let schema = choose(&session, connections.link().schema.is_named).await?;
+            let schema = choose(&session, connections.facts().schema.is_named).await?;
             session.commit().await?;
             session.release();
             Ok::<_, OpenError>(schema)

@@ -233,7 +233,7 @@ impl Migrator {
     }
 
     fn set_waiting(&self, what: Option<String>) {
-        *self.connections.link().waiting.lock() = what;
+        *self.connections.facts().waiting.lock() = what;
     }
 
     /// Lets those go on who wait behind the migration, or gives up.

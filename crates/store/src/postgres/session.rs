@@ -24,7 +24,7 @@ use crate::error::{OpenError, StoreError};
 
 use super::PostgresOptions;
 use super::cancel::Canceller;
-use super::connect::{Connector, Link};
+use super::connect::{Connector, ServerFacts};
 use super::hosts;
 use super::statements::Statement;
 use settings::{begin_with, session_settings, with_timeouts};
@@ -40,7 +40,7 @@ pub(super) struct Connections {
     writers: Pool,
     readers: Pool,
     canceller: Canceller,
-    link: Arc<Link>,
+    facts: Arc<ServerFacts>,
     /// What begins a transaction where a connection doesn't keep its settings.
     begin_pooled: Arc<str>,
     call_timeout: Duration,
@@ -52,13 +52,13 @@ impl Connections {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, OpenError> {
         let call_timeout = options.call_timeout;
         let settings = session_settings(call_timeout);
-        let link = Arc::new(Link::new(&options.connection));
-        let connector = Connector::new(&options.connection, &settings, link.clone())?;
+        let facts = Arc::new(ServerFacts::new(&options.connection));
+        let connector = Connector::new(&options.connection, &settings, facts.clone())?;
         let config = with_timeouts(options.connection.config.clone(), call_timeout);
         let pool = |size| {
             let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
             let manager = Manager::from_connect(config.clone(), connector.clone(), recycling);
-            let checked = link.clone();
+            let checked = facts.clone();
             let check =
                 Hook::sync_fn(move |_: &mut ClientWrapper, _| match checked.loses_options() {
                     true => Err(HookError::message(OPTIONS_LOST)),
@@ -78,7 +78,7 @@ impl Connections {
             writers,
             readers,
             canceller,
-            link,
+            facts,
             begin_pooled,
             call_timeout,
             has_several_hosts,
@@ -126,8 +126,8 @@ impl Connections {
     async fn session_of(&self, pool: &Pool) -> Result<Session, StoreError> {
         let object = pool.get().await?;
         // Asked afterwards, because what opens a connection finds it out.
-        let begin = || self.link.schema.begin().unwrap_or_else(|| self.begin_pooled.clone());
-        let begin_pooled = self.link.is_pooled().then(begin);
+        let begin = || self.facts.schema.begin().unwrap_or_else(|| self.begin_pooled.clone());
+        let begin_pooled = self.facts.is_pooled().then(begin);
         let canceller = self.canceller.clone();
         let unanswered = AtomicU32::new(0);
         Ok(Session { object: Some(object), begin_pooled, unanswered, canceller })
@@ -192,13 +192,13 @@ impl Connections {
         Ok(())
     }
 
-    pub(super) fn link(&self) -> &Link {
-        &self.link
+    pub(super) fn facts(&self) -> &ServerFacts {
+        &self.facts
     }
 
     /// See [`SchemaChoice::pin`](super::schema::SchemaChoice::pin). Connections that were not told are closed.
     pub(super) fn pin_schema(&self, schema: &str) {
-        self.link.schema.pin(schema, &self.begin_pooled);
+        self.facts.schema.pin(schema, &self.begin_pooled);
         self.close_idle();
     }
 
