@@ -1,6 +1,7 @@
 //! The task around one room: it loads the document, feeds the room, and does what the room says.
 
 mod failing;
+mod history;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -236,25 +237,6 @@ impl RoomTask {
             }
         }
         self.fan_out.wake();
-    }
-
-    fn report_history(&self, from: Position, to: Position, stored_again: Option<usize>) {
-        let (document, from_seq, to_seq) = (&self.document, from.seq.0, to.seq.0);
-        match stored_again {
-            Some(stored_again) => tracing::warn!(
-                document.id = %document, from_seq, to_seq, stored_again,
-                "another server of the database took over; edits that it lacked are stored again"
-            ),
-            None if to.epoch.is_takeover_of(from.epoch) => tracing::error!(
-                document.id = %document, from_seq, to_seq,
-                "another server of the database took over, and acknowledged edits may be lost: \
-                 this node does not hold all of them any more"
-            ),
-            None => tracing::info!(
-                document.id = %document, from_seq, to_seq,
-                "the document was deleted, or its store put back"
-            ),
-        }
     }
 
     /// Reads on from a position, or the whole document, as often as it takes while the room lives.

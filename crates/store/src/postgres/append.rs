@@ -18,7 +18,8 @@ use crate::error::{Cause, StoreError};
 use crate::sql;
 
 use super::failure::is_repeat;
-use super::session::{Connections, Parameters, Session};
+use super::pool::Connections;
+use super::session::{Parameters, Session};
 use super::statements::{self, Statement};
 
 /// Each round ends with fewer documents unless others make or delete them in the same moment.

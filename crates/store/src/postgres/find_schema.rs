@@ -4,7 +4,8 @@ use tokio_postgres::types::Type;
 
 use crate::error::OpenError;
 
-use super::session::{Connections, Session};
+use super::pool::Connections;
+use super::session::Session;
 use super::statements::Statement;
 
 /// Takes back what a client before this one may have set on a connection that a pooler shares.

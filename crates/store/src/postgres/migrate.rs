@@ -9,7 +9,8 @@ use crate::error::{Cause, OpenError, StoreError};
 use crate::migrations::{AppliedMigration, Migration, MigrationStatus, pending};
 
 use super::find_schema::find_schema;
-use super::session::{Connections, Session};
+use super::pool::Connections;
+use super::session::Session;
 use super::statements::Statement;
 
 /// The files of `migrations/`, in order.
