@@ -159,10 +159,7 @@ impl Server {
             peers,
             provider,
             connections,
-            admission: Arc::new(Admission::new(
-                config.ws.max_connections,
-                config.ws.max_connections_per_ip,
-            )),
+            admission: Arc::new(admission(&config)),
             readiness: Readiness::default(),
             cors: config.cors.clone(),
             started: Instant::now(),
@@ -265,6 +262,10 @@ fn warn_of_limits(durability: Durability, bus: &dyn Bus) {
             "nodes share no store: what one has not sent to another when it stops is lost"
         );
     }
+}
+
+fn admission(config: &Config) -> Admission {
+    Admission::new(config.ws.max_connections, config.ws.max_connections_per_ip)
 }
 
 fn limits(config: &Config) -> Limits {
