@@ -21,8 +21,9 @@ pub(super) struct Comparison {
     /// What stood in the store at the last look: a room that has not come so far by the next
     /// one has missed it, rather than being about to hear of it.
     before: HashMap<DocumentId, Position>,
-    /// Whether the next look must not wait for another one, since the store may be another.
+    /// Whether the next look takes nothing for granted, since the store may be another.
     is_urgent: bool,
+    has_begun_history: bool,
 }
 
 /// How much a look is to see.
@@ -38,12 +39,18 @@ pub(super) enum Look {
 
 impl Comparison {
     pub(super) fn new(provider: Arc<dyn StorageProvider>) -> Self {
-        Self { provider, identity: None, before: HashMap::new(), is_urgent: false }
+        Self {
+            provider,
+            identity: None,
+            before: HashMap::new(),
+            is_urgent: false,
+            has_begun_history: false,
+        }
     }
 
-    /// Whether the next look should not wait.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.is_urgent
+    /// Whether the last look began another history, which the rooms have yet to see.
+    pub(super) fn has_begun_history(&self) -> bool {
+        self.has_begun_history
     }
 
     /// Looks once; which store it is.
@@ -55,6 +62,7 @@ impl Comparison {
         rooms: &dyn OpenRooms,
         look: Look,
     ) -> Result<Identity, StoreError> {
+        self.has_begun_history = false;
         let looked = self.look_unchecked(rooms, look).await;
         self.is_urgent |= looked.is_err();
         looked
@@ -102,7 +110,7 @@ impl Comparison {
 
     async fn begin_history(&mut self, seen: Identity, why: &str) -> Result<(), StoreError> {
         tracing::warn!("the store went back ({why}): every open document is read again");
-        self.is_urgent = true;
+        (self.is_urgent, self.has_begun_history) = (true, true);
         self.provider.begin_history(seen.history).await
     }
 }

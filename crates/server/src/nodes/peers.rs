@@ -48,7 +48,7 @@ const CHECK_INTERVAL_ALONE: Duration = Duration::from_millis(1_500);
 /// How often the store is asked which one it is, where no bus is configured: one row.
 const LOOK_INTERVAL_ALONE: Duration = Duration::from_millis(500);
 
-/// The same after the store did not answer, or was found to be another.
+/// The same after another history was begun.
 const LOOK_INTERVAL_URGENT: Duration = Duration::from_millis(100);
 
 /// Answers to other nodes that are made at once. They read whole documents.
@@ -343,7 +343,7 @@ impl Peers {
                 (false, true) => (CHECK_INTERVAL_LINKED, CHECK_INTERVAL_LINKED),
                 (false, false) => (CHECK_INTERVAL_UNLINKED, CHECK_INTERVAL_UNLINKED),
             };
-            let pause = if comparison.is_urgent() { LOOK_INTERVAL_URGENT } else { pause };
+            let pause = if comparison.has_begun_history() { LOOK_INTERVAL_URGENT } else { pause };
             let mut look = tokio::select! {
                 () = tokio::time::sleep(pause) => Look::Store,
                 () = self.look_now.notified() => Look::Missed,
