@@ -51,7 +51,6 @@ async fn what_keeps_edits_from_being_stored_is_told_while_nobody_writes() {
     let setting = "default_transaction_read_only";
     let cases = [
         ("read-only", set("default_transaction_read_only = on"), reset(setting)),
-        ("schema missing", set("search_path = ''"), reset("search_path")),
         (
             "permission missing",
             "REVOKE INSERT ON deltas FROM app".to_owned(),
