@@ -122,6 +122,14 @@ impl PostgresProvider {
             let text = format!("the database's encoding must be UTF8, it is {encoding}");
             return Err(OpenError::Configuration(text));
         }
+        for (setting, column) in [("fsync", 2), ("synchronous_commit", 3)] {
+            if !row.try_get::<_, bool>(column)? {
+                tracing::warn!(
+                    "{setting} of the database is off: an edit is acknowledged before it is on the \
+                     disk, and a crash of the database loses what was acknowledged last"
+                );
+            }
+        }
         Ok(())
     }
 }

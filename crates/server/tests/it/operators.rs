@@ -5,7 +5,7 @@ use synckit_testkit::{Postgres, ServerProcess};
 use tokio::process::Command;
 
 use crate::client::Client;
-use crate::setup::{memory_server_command, start_server};
+use crate::setup::{memory_server_command, start_server, until};
 use crate::stored::assert_stored_once;
 
 /// Runs the program on a storage, which is named by one setting.
@@ -127,6 +127,18 @@ async fn a_file_is_copied_beside_the_server_that_writes_to_it_and_the_copy_can_b
     let is_partial = |name: &std::ffi::OsString| name.to_string_lossy().contains("partial");
     let mut names = names.map(|entry| entry.expect("an entry").file_name());
     assert_eq!(names.find(is_partial), None);
+}
+
+#[tokio::test]
+async fn a_database_that_acknowledges_before_its_disk_has_the_edit_is_warned_of() {
+    let database = Postgres::shared().await.create_database().await;
+    let warning = "synchronous_commit of the database is off";
+    let safe = start_server(&database.url(), &[]).await;
+    let name = database.name();
+    database.execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
+    let unsafe_one = start_server(&database.url(), &[]).await;
+    until("it is warned of", async || unsafe_one.stderr().contains(warning).then_some(())).await;
+    assert!(!safe.stderr().contains(warning));
 }
 
 async fn sqlite_server(path: &str) -> ServerProcess {

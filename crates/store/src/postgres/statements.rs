@@ -325,7 +325,8 @@ FROM documents WHERE id = ANY($1::text[])
 /// What the tables hold must survive the way there and back, and `MATERIALIZED` needs version 12.
 pub(super) const SERVER: Statement = Statement {
     text: r#"
-SELECT current_setting('server_version_num')::int, current_setting('server_encoding')
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
+    current_setting('fsync') = 'on', current_setting('synchronous_commit') <> 'off'
 "#,
     types: &[],
 };
