@@ -13,6 +13,11 @@ use tokio_postgres::NoTls;
 
 use crate::postgres::{options, provider};
 
+/// Longer than a pooler or a starting database keeps callers away.
+const STORED_WITHIN: Duration = Duration::from_secs(30);
+
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
 pub(crate) fn edit(document: &str, counter: u64) -> Vec<Append> {
     let client = ClientId::new("client").expect("a client id");
     let delta = Delta {
@@ -26,15 +31,20 @@ pub(crate) fn edit(document: &str, counter: u64) -> Vec<Append> {
     vec![Append { document, deltas: vec![delta] }]
 }
 
-/// As a caller does it: again, as long as the store says that this may help.
+/// As a caller does it: again after a pause, as long as the store says that this may help.
 pub(crate) async fn append_until_stored(store: &dyn DocumentStore, batch: &[Append]) -> Delivery {
-    for _ in 0..100 {
+    let end = Instant::now() + STORED_WITHIN;
+    let mut tries = tokio::time::interval(TRY_AGAIN);
+    loop {
+        tries.tick().await;
         match store.append(batch).await {
             Ok(appended) => return appended[0].deliveries[0],
-            Err(error) => assert!(error.is_unavailable(), "{error:?}"),
+            Err(error) => {
+                assert!(error.is_unavailable(), "{error:?}");
+                assert!(Instant::now() < end, "not within {STORED_WITHIN:?}: {error}");
+            }
         }
     }
-    panic!("append failed a hundred times")
 }
 
 #[tokio::test]
